@@ -1,0 +1,217 @@
+"""The data contract: columns, Arrow schemas, keys and lake paths of every table.
+
+Everything that two packages share about data stands here and nowhere else. All paths are relative to the lake's
+root, so that a lake can be copied and moved.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import pyarrow as pa
+
+from darkroom.errors import InvalidRequest
+
+CONTRACT_VERSION = 1
+
+TRAIN, VAL, TEST, OUT = "train", "val", "test", "out"
+SPLITS = (TRAIN, VAL, TEST)
+
+IMAGES_SCHEMA = pa.schema(
+    [
+        pa.field("path", pa.string(), nullable=False),  # key: path inside the dataset, "/" separated
+        pa.field("content_id", pa.string(), nullable=False),  # sha256 of the file's bytes, 64 hex digits
+        pa.field("uri", pa.string(), nullable=False),  # where the bytes are, relative to the lake (or absolute)
+        pa.field("label", pa.string()),  # class name; null: the file has none
+        pa.field("given_split", pa.string()),  # train | val | test as the source gave it; null: none given
+        pa.field("group", pa.string()),  # images that belong together (a patient); null: a group of its own
+        pa.field("size_bytes", pa.int64(), nullable=False),
+        pa.field("format", pa.string()),  # JPEG, PNG, ...; null: not recognised
+        pa.field("width", pa.int32()),  # pixels, after EXIF orientation
+        pa.field("height", pa.int32()),
+        pa.field("mode", pa.string()),  # Pillow's mode of the stored image: L, RGB, I;16, CMYK, ...
+        pa.field("mean", pa.float64()),  # intensity statistics of the luma, 0..255
+        pa.field("std", pa.float64()),
+        pa.field("min", pa.float64()),
+        pa.field("max", pa.float64()),
+        pa.field("phash", pa.string()),  # 64-bit perceptual hash, 16 hex digits
+        pa.field("duplicate_cluster", pa.string()),  # smallest content_id of the cluster; null: no (near) duplicate
+        pa.field("problem", pa.string()),  # null: usable; otherwise one of PROBLEMS, then ": " and details
+        pa.field("version", pa.string(), nullable=False),  # partition: the dataset version
+    ]
+)
+
+SPLITS_SCHEMA = pa.schema(
+    [
+        pa.field("content_id", pa.string(), nullable=False),  # key
+        pa.field("path", pa.string(), nullable=False),  # the smallest path that holds this content
+        pa.field("label", pa.string()),
+        pa.field("given_split", pa.string()),
+        pa.field("group", pa.string()),
+        pa.field("duplicate_cluster", pa.string()),
+        pa.field("split", pa.string(), nullable=False),  # train | val | test | out
+        pa.field("reason", pa.string()),  # why it is out; null otherwise
+        pa.field("weight", pa.float64(), nullable=False),  # loss weight in training; 1.0 in val and test
+        pa.field("copies", pa.int32(), nullable=False),  # times seen per epoch; more than 1 when oversampled
+        pa.field("split_id", pa.string(), nullable=False),  # partition
+    ]
+)
+
+EXAMPLES_SCHEMA = pa.schema(
+    [
+        pa.field("content_id", pa.string(), nullable=False),  # key, with transform_hash
+        pa.field("pixels", pa.binary(), nullable=False),  # uint8[height, width, channels], C order
+        pa.field("height", pa.int32(), nullable=False),
+        pa.field("width", pa.int32(), nullable=False),
+        pa.field("channels", pa.int32(), nullable=False),
+        pa.field("transform_hash", pa.string(), nullable=False),  # partition
+    ]
+)
+
+PREDICTIONS_SCHEMA = pa.schema(
+    [
+        pa.field("image_id", pa.string(), nullable=False),  # content_id
+        pa.field("path", pa.string(), nullable=False),  # key inside the partition: path below the date's inbox
+        pa.field("label", pa.string()),  # null where problem is set
+        pa.field("score", pa.float64()),  # probability of label
+        pa.field("probabilities", pa.list_(pa.float64())),  # in the package's class order
+        pa.field("model", pa.string(), nullable=False),
+        pa.field("model_version", pa.string(), nullable=False),
+        pa.field("run_id", pa.string(), nullable=False),
+        pa.field("transform_hash", pa.string(), nullable=False),
+        pa.field("dataset_version", pa.string(), nullable=False),
+        pa.field("width", pa.int32()),
+        pa.field("height", pa.int32()),
+        pa.field("size_bytes", pa.int64(), nullable=False),
+        pa.field("mode", pa.string()),
+        pa.field("mean", pa.float64()),
+        pa.field("std", pa.float64()),
+        pa.field("min", pa.float64()),
+        pa.field("max", pa.float64()),
+        pa.field("problem", pa.string()),
+        pa.field("predicted_at", pa.timestamp("us", tz="UTC"), nullable=False),  # excluded from equality
+        pa.field("dt", pa.string(), nullable=False),  # partition: YYYY-MM-DD
+        pa.field("feed", pa.string(), nullable=False),  # partition
+        pa.field("origin", pa.string(), nullable=False),  # partition: batch | stream
+    ]
+)
+
+RAW_INDEX_SCHEMA = pa.schema(
+    [
+        pa.field("path", pa.string(), nullable=False),  # key
+        pa.field("content_id", pa.string(), nullable=False),
+        pa.field("size_bytes", pa.int64(), nullable=False),
+        pa.field("uri", pa.string(), nullable=False),  # relative to the lake, or absolute for an in-place source
+    ]
+)
+
+# The first word of an image's `problem`. Such files are rows, never crashes.
+PROBLEMS = ("empty", "too_large", "too_many_pixels", "not_an_image", "undecodable", "truncated")
+
+# Why an image is in no split.
+REASON_PROBLEM = "problem"
+REASON_NO_LABEL = "no label"
+REASON_CONTRADICTION = "contradicting labels"
+REASON_LEAK = "would tie two splits"
+REASON_UNDERSAMPLED = "undersampled"
+REASON_SURPLUS = "beyond the requested count"
+
+
+@dataclass(frozen=True)
+class TableSpec:
+    """A table: where it is (relative to the lake), its schema and its partition columns."""
+
+    path: str
+    schema: pa.Schema
+    partition_by: tuple[str, ...]
+    sort_by: tuple[str, ...]
+
+
+def images_table(dataset: str) -> TableSpec:
+    return TableSpec(f"tables/{checked_name(dataset)}/images", IMAGES_SCHEMA, ("version",), ("path",))
+
+
+def splits_table(dataset: str) -> TableSpec:
+    return TableSpec(f"tables/{checked_name(dataset)}/splits", SPLITS_SCHEMA, ("split_id",), ("content_id",))
+
+
+def examples_table(dataset: str) -> TableSpec:
+    return TableSpec(f"tables/{checked_name(dataset)}/examples", EXAMPLES_SCHEMA, ("transform_hash",), ("content_id",))
+
+
+def predictions_table(model: str) -> TableSpec:
+    path = f"tables/predictions/{checked_name(model)}"
+    return TableSpec(path, PREDICTIONS_SCHEMA, ("dt", "feed", "origin"), ("path",))
+
+
+def raw_blob(dataset: str, content_id: str) -> str:
+    return f"raw/{checked_name(dataset)}/blobs/{content_id[:2]}/{content_id}"
+
+
+def raw_index(dataset: str, index_id: str) -> str:
+    return f"raw/{checked_name(dataset)}/index/{index_id}.parquet"
+
+
+def raw_receipt(dataset: str, fingerprint: str) -> str:
+    """Remembers which index a source's fingerprint led to, so that a second download is a no-op."""
+    return f"raw/{checked_name(dataset)}/receipts/{fingerprint}.json"
+
+
+def dataset_reports(dataset: str, identity: str, kind: str) -> str:
+    """Folder of a dataset's reports; identity is a dataset version or a split_id; kind: eda, validation, ..."""
+    return f"reports/datasets/{checked_name(dataset)}/{identity}/{kind}"
+
+
+def training_reports(model: str, run_id: str) -> str:
+    return f"reports/training/{checked_name(model)}/{run_id}"
+
+
+def prediction_reports(model: str, dt: str, feed: str) -> str:
+    return f"reports/predictions/{checked_name(model)}/{dt}/{checked_name(feed)}"
+
+
+def model_package(model: str, package_id: str) -> str:
+    """A model package is one zip file, named by the SHA-256 of its content."""
+    return f"packages/{checked_name(model)}/{package_id}.zip"
+
+
+def champion_entry(model: str, number: int) -> str:
+    return f"champions/{checked_name(model)}/{number}.json"
+
+
+def inbox(feed: str, dt: str) -> str:
+    return f"inbox/{checked_name(feed)}/dt={dt}"
+
+
+def inbox_binding(feed: str) -> str:
+    """Names the model that a feed is classified with: {"model": name}. Absent: the feed's own name."""
+    return f"inbox/{checked_name(feed)}/_feed.json"
+
+
+_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
+_RESERVED = frozenset({"predictions"})
+
+
+def checked_name(name: str) -> str:
+    """The name of a dataset, model or feed, when it may stand in a path. Raises InvalidRequest."""
+    if not isinstance(name, str) or not _NAME.fullmatch(name) or name in _RESERVED:
+        raise InvalidRequest(
+            f"The name {name!r} cannot be used. Expected 1 to 63 lower-case letters, digits, '-' or '_', "
+            f"starting with a letter or digit, and not {', '.join(sorted(_RESERVED))}. Choose another name."
+        )
+    return name
+
+
+def stable_hash(value: Mapping[str, Any] | list[Any] | str, length: int = 16) -> str:
+    """The first ``length`` hex digits of the SHA-256 of a canonical JSON form: equal values, equal hash."""
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()[:length]
+
+
+# Fields of a partition's rows that two runs over the same inputs may differ in.
+NOT_COMPARED = frozenset({"predicted_at"})

@@ -1,0 +1,57 @@
+"""Every setting, in one frozen class. Each comes from an environment variable DARKROOM_<NAME>."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from pathlib import Path
+
+from pydantic import Field, SecretStr, field_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+class Settings(BaseSettings):
+    """Where things are, how they are reached, and the limits that guard against bad input."""
+
+    model_config = SettingsConfigDict(env_prefix="DARKROOM_", frozen=True, extra="ignore")
+
+    home: Path = Field(Path(".darkroom"), description="The one folder for all that a run makes on this machine.")
+    lake: str = Field("", description="Root of the lake: a folder, or s3://bucket/prefix. Default: <home>/lake.")
+    mlflow_tracking_uri: str = Field("http://127.0.0.1:5500", description="The MLflow tracking server.")
+    airflow_url: str = Field("http://127.0.0.1:8080", description="Where a browser finds Airflow; used in links.")
+    samples: Path = Field(Path("../shared/data"), description="Real image sets that tests and benchmarks may use.")
+
+    s3_endpoint: str = Field("", description="URL of the object store, for example http://127.0.0.1:9000.")
+    s3_region: str = Field("us-east-1", description="Region name that requests are signed for.")
+    s3_access_key: SecretStr = Field(SecretStr(""), description="Access key of the object store.")
+    s3_secret_key: SecretStr = Field(SecretStr(""), description="Secret key of the object store.")
+
+    max_image_bytes: int = Field(256 * 2**20, gt=0, description="Larger image files are rows with a problem. Bytes.")
+    max_image_pixels: int = Field(200_000_000, gt=0, description="Images that declare more are not decoded. Pixels.")
+    max_archive_bytes: int = Field(200 * 2**30, gt=0, description="An archive that unpacks to more is refused. Bytes.")
+    max_archive_files: int = Field(5_000_000, gt=0, description="An archive with more members is refused. Files.")
+
+    train_schedule: str = Field("", description="Cron of scheduled retraining, UTC. Empty: only on data and request.")
+    train_dataset: str = Field("phantom", description="The dataset that scheduled retraining reads.")
+    inbox_wait_seconds: int = Field(0, ge=0, description="How long a scheduled date waits for its inbox. Seconds.")
+    inbox_settle_seconds: int = Field(60, ge=0, description="An inbox unchanged for this long is complete. Seconds.")
+    spark_connection: str = Field("spark_default", description="Airflow connection that Spark jobs are submitted to.")
+
+    @field_validator("home", "samples")
+    @classmethod
+    def _absolute(cls, value: Path) -> Path:
+        return value.expanduser().absolute()
+
+    @property
+    def lake_uri(self) -> str:
+        """The lake's root: an absolute folder path, or a URI with a scheme."""
+        if not self.lake:
+            return str(self.home / "lake")
+        if "://" in self.lake:
+            return self.lake.rstrip("/")
+        return str(Path(self.lake).expanduser().absolute())
+
+
+@lru_cache(maxsize=1)
+def get_settings() -> Settings:
+    """The settings of this process, read once. ``get_settings.cache_clear()`` reads them anew."""
+    return Settings()  # type: ignore[call-arg]
