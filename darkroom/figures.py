@@ -1,0 +1,116 @@
+"""Charts drawn with matplotlib's Agg and SVG backends through Figure objects: no global pyplot state.
+
+    chart = new_figure(7, 4)
+    axes = chart.subplots()
+    ...
+    page.figure(svg(chart), "Images per split", alt="...")
+    storage.write("split.png", png(chart))
+
+Equal charts give equal bytes: no dates, no random ids. Text is painted in ``INK``; in an SVG that becomes the page's
+own text colour, so that a chart is readable on a light and on a dark page.
+"""
+
+from __future__ import annotations
+
+import io
+import logging
+import re
+from typing import Any
+
+import matplotlib as mpl
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter
+
+from darkroom.html import number, printable
+
+INK = "#1c2329"
+GRID = "#7f8a95"
+_STYLE: dict[str, Any] = {
+    "font.family": "DejaVu Sans",
+    "font.size": 10,
+    "svg.fonttype": "none",
+    "svg.hashsalt": "darkroom",
+    "savefig.dpi": 120,
+}
+
+# A name in a script that the bundled font lacks is drawn as boxes in a PNG (an SVG uses the reader's fonts). That is
+# no reason to fill a task's log with a line a character.
+logging.getLogger("matplotlib.font_manager").setLevel(logging.ERROR)
+logging.getLogger("matplotlib.mathtext").setLevel(logging.ERROR)
+
+
+def new_figure(width: float = 7.0, height: float = 4.0) -> Figure:
+    """An empty figure, sizes in inches, that lays its axes out so that nothing overlaps."""
+    with mpl.rc_context(_STYLE):
+        figure = Figure(figsize=(width, height), layout="constrained")
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def plain(text: object, limit: int = 40) -> str:
+    """A name from the data, fit for a chart: no formula, no control characters, at most ``limit`` characters."""
+    shown = printable(text).replace("\n", " ").replace("\t", " ")
+    if len(shown) > limit:
+        shown = f"{shown[: limit - 1]}…"
+    return shown.replace("$", r"\$")
+
+
+def tidy(axes: Axes, *, grid: str = "y", x_numbers: bool = False, y_numbers: bool = True) -> None:
+    """The common look: two spines, a faint grid along ``grid`` (x, y, both, or none), thousands separators."""
+    axes.spines[["top", "right"]].set_visible(False)
+    for spine in axes.spines.values():
+        spine.set_color(GRID)
+    axes.set_axisbelow(True)
+    if grid != "none":
+        axes.grid(True, axis=grid, color=GRID, alpha=0.28, linewidth=0.7)  # type: ignore[arg-type]
+    axes.tick_params(colors=INK, length=0, labelsize=9)
+    for label in (axes.xaxis.label, axes.yaxis.label):
+        label.set_color(INK)
+    counts = FuncFormatter(lambda value, _: number(value))
+    if x_numbers:
+        axes.xaxis.set_major_formatter(counts)
+    if y_numbers:
+        axes.yaxis.set_major_formatter(counts)
+
+
+def legend_above(axes: Axes, handles: list[Any] | None = None, *, columns: int = 6) -> None:
+    """A legend in rows above the axes."""
+    drawn = handles if handles is not None else axes.get_legend_handles_labels()[0]
+    axes.legend(
+        handles=drawn,
+        loc="lower left",
+        bbox_to_anchor=(0, 1.0),
+        ncols=min(columns, max(len(drawn), 1)),
+        frameon=False,
+        fontsize=9,
+        labelcolor=INK,
+        borderaxespad=0.2,
+        handlelength=1.1,
+        columnspacing=1.2,
+    )
+
+
+def png(figure: Figure, *, title: str = "") -> bytes:
+    """The figure as PNG bytes on white, with ``title`` above it; always the same for the same figure."""
+    out = io.BytesIO()
+    if title:
+        figure.suptitle(plain(title, 120), fontsize=11, fontweight="bold", color=INK, x=0.01, ha="left")
+    with mpl.rc_context(_STYLE):
+        figure.savefig(out, format="png", facecolor="white", metadata={"Software": None})
+    if title:
+        figure.suptitle("")
+    return out.getvalue()
+
+
+def svg(figure: Figure) -> str:
+    """The figure as the text of an SVG without a ground, its ink the colour of the text around it."""
+    out = io.StringIO()
+    with mpl.rc_context(_STYLE):
+        figure.savefig(out, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
+    text = out.getvalue()
+    text = text[text.index("<svg") :]
+    text = re.sub(r"<metadata>.*?</metadata>", "", text, count=1, flags=re.DOTALL)
+    text = re.sub(r"font-family: [^;]*;\s*", "", text)  # the page's own
+    return text.replace(INK, "currentColor")
