@@ -36,8 +36,15 @@ FORMATS = ("JPEG", "PNG", "GIF", "BMP", "DIB", "TIFF", "WEBP", "PPM", "JPEG2000"
 # Our own limit on declared pixels stands in for Pillow's, which only warns up to twice its value.
 Image.MAX_IMAGE_PIXELS = None
 
-_SIGNATURES = (b"\xff\xd8\xff", b"\x89PNG\r\n", b"GIF8", b"II*\0", b"MM\0*", b"\0\0\0\x0cjP", b"RIFF", b"BM")
-_ENDINGS = {b"\xff\xd8\xff": b"\xff\xd9", b"\x89PNG\r\n": b"IEND", b"GIF8": b";"}
+# How the files of a format begin, and what a whole one holds near its end.
+_ENDINGS = {
+    b"\xff\xd8\xff": b"\xff\xd9",
+    b"\x89PNG\r\n": b"IEND",
+    b"GIF8": b";",
+    b"\0\0\0\x0cjP": b"\xff\xd9",
+    b"II*\0": b"",
+    b"MM\0*": b"",
+}
 # What Pillow's plugins raise on damaged files.
 _DAMAGE = (OSError, SyntaxError, ValueError, EOFError, IndexError, KeyError, TypeError, OverflowError, struct.error,
            MemoryError, ZeroDivisionError, RuntimeError, AttributeError)  # fmt: skip
@@ -121,7 +128,7 @@ def _decode_jpeg(data: bytes, header: Header, color: Color, factor: int) -> np.n
     colorspace = "CMYK" if header.mode == "CMYK" else "GRAY" if color == "gray" else "RGB"
     least_width, least_height = -(-header.width // factor), -(-header.height // factor)
     array = np.frombuffer(data, np.uint8)
-    arguments = dict(colorspace=colorspace, min_height=least_height, min_width=least_width)
+    arguments: dict[str, Any] = {"colorspace": colorspace, "min_height": least_height, "min_width": least_width}
     try:
         pixels = simplejpeg.decode_jpeg(array, strict=True, **arguments)
     except ValueError as error:
@@ -141,6 +148,8 @@ def _decode_jpeg(data: bytes, header: Header, color: Color, factor: int) -> np.n
 
 def _decode_pillow(data: bytes, header: Header, color: Color) -> np.ndarray:
     image = header.image
+    if header.format == "PNG" and data.rfind(b"IEND") < 0:  # Pillow does not miss the end once it has all pixels
+        raise ImageProblem("truncated", "the PNG has no end")
     try:
         image.load()
         if header.orientation != 1:
@@ -206,18 +215,16 @@ def _orient(pixels: np.ndarray, orientation: int) -> np.ndarray:
 
 def _damage(data: bytes, reason: str, detail: str) -> ImageProblem:
     """The problem of a file that cannot be decoded: truncated when it has a known start and lacks its end."""
-    signature = next((one for one in _SIGNATURES if data.startswith(one)), None)
     text = " ".join(detail.split())[:200]
     if "truncated" in text.lower() or "unexpected end" in text.lower():
         return ImageProblem("truncated", text)
-    if signature is None:
-        return ImageProblem(reason, text)
-    ending = _ENDINGS.get(signature)
-    if ending is not None and ending not in data[-64:]:
-        return ImageProblem("truncated", text)
-    if signature == b"RIFF" and len(data) >= 8 and int.from_bytes(data[4:8], "little") + 8 > len(data):
-        return ImageProblem("truncated", text)
-    return ImageProblem("undecodable", text)
+    if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
+        whole = len(data) >= int.from_bytes(data[4:8], "little") + 8
+        return ImageProblem("undecodable" if whole else "truncated", text)
+    for signature, ending in _ENDINGS.items():
+        if data.startswith(signature):
+            return ImageProblem("undecodable" if ending in data[-64:] else "truncated", text)
+    return ImageProblem(reason, text)
 
 
 def one_thread() -> None:

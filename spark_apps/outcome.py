@@ -91,7 +91,9 @@ def _request(text: str) -> dict[str, Any]:
     try:
         request = json.loads(text)
     except json.JSONDecodeError as error:
-        raise InvalidRequest(f"The request is not JSON ({error}). Expected one JSON object. Got: {text[:200]}") from None
+        raise InvalidRequest(
+            f"The request is not JSON ({error}). Expected one JSON object. Got: {text[:200]}"
+        ) from None
     if not isinstance(request, dict):
         raise InvalidRequest(f"The request is a JSON {type(request).__name__}. Expected an object. Got: {text[:200]}")
     return request
