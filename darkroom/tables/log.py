@@ -1,0 +1,241 @@
+"""The Delta log of one table through the deltalake library: opening, committing, what a commit says of itself.
+
+A commit to a partition carries an application transaction named by table and partition. Of commits that start from
+the same version, the log takes one of that name; on a partition without files nothing else would make them collide.
+Its number is the version that the commit expects to become, plus one. Commits to other partitions can only push it
+on, so the newest commit to a partition is found from there without reading the whole log.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import re
+import uuid
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any, Literal
+
+import pyarrow as pa
+from deltalake import CommitProperties, DeltaTable, Schema, Transaction
+from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundError
+from deltalake.transaction import AddAction, create_table_with_add_actions
+
+from darkroom.contract import TableSpec
+from darkroom.errors import CommitConflict, DarkroomError, InvalidRequest, StorageUnavailable
+from darkroom.storage import Storage
+
+_NOTE = "darkroom"
+_CONFIGURATION: Mapping[str, str | None] = {"delta.enableExpiredLogCleanup": "false"}
+_COLOURS = re.compile(r"\x1b\[[0-9;]*m")
+
+
+class Snapshot:
+    """One version of a table as it was when it was opened."""
+
+    def __init__(self, delta: DeltaTable) -> None:
+        self.delta = delta
+        self.version: int = delta.version()
+
+    def number(self, application: str) -> int:
+        """The number of the application's newest commit; 0 when there is none."""
+        return self.delta.transaction_version(application) or 0
+
+    def files(self, partition_by: Sequence[str]) -> pa.Table:
+        """Columns path (relative to the table, as on disk), rows, and one for each partition column."""
+        actions = pa.table(self.delta.get_add_actions(flatten=True))
+        columns = {"path": actions["path"], "rows": actions["num_records"]}
+        return pa.table(columns | {name: actions[f"partition.{name}"] for name in partition_by})
+
+
+class Log:
+    """The Delta log of ``spec`` on ``storage``. Keeps nothing open, so that it can be pickled."""
+
+    def __init__(self, storage: Storage, spec: TableSpec) -> None:
+        self.storage = storage
+        self.spec = spec
+        self.uri = storage.uri(spec.path)
+
+    def application(self, partition: Mapping[str, str]) -> str:
+        return f"{self.spec.path}/{json.dumps([partition[name] for name in self.spec.partition_by])}"
+
+    def open(self, version: int | None = None) -> Snapshot | None:
+        """The newest version, or the one that is asked for; None when the table does not exist.
+
+        Raises InvalidRequest for a version that the table does not have.
+        """
+        with self._told("read"):
+            try:
+                snapshot = Snapshot(DeltaTable(self.uri, storage_options=self._options()))
+            except TableNotFoundError:
+                self.storage.folders(self.spec.path)  # says so when the folder is there and cannot be read
+                if version is not None:
+                    raise InvalidRequest(f"{self.uri} has no version {version}: it does not exist yet.") from None
+                return None
+            if version is None or version == snapshot.version:
+                return snapshot
+            if not 0 <= version < snapshot.version:
+                raise InvalidRequest(
+                    f"{self.uri} has no version {version}. Expected a number from 0 to {snapshot.version}."
+                )
+            return Snapshot(DeltaTable(self.uri, version=version, storage_options=self._options()))
+
+    def commit(
+        self,
+        snapshot: Snapshot | None,
+        partition: Mapping[str, str],
+        actions: list[AddAction],
+        metadata: Mapping[str, Any],
+        mode: Literal["replace", "append"],
+    ) -> int:
+        """Lands one version on top of ``snapshot``; its number.
+
+        Raises CommitConflict when another writer of the partition was faster.
+        """
+        attempt = uuid.uuid4().hex
+        note = {_NOTE: _json({"partition": dict(partition), "metadata": dict(metadata), "attempt": attempt})}
+        first = 0 if snapshot is None else snapshot.version + 1
+        failure: DarkroomError | None = None
+        try:
+            if snapshot is not None or not self._create(actions, self._properties(note, partition, 1)):
+                self._write(snapshot or self._just_made(partition), partition, actions, note, mode)
+        except (CommitConflict, StorageUnavailable) as error:
+            failure = error  # an answer that was lost is asked again by the library, which then meets its own commit
+        if (version := self._landed(first, attempt)) is not None:
+            return version
+        raise failure or self.conflict(partition)
+
+    def newest(self, partition: Mapping[str, str]) -> tuple[int, dict[str, Any]] | None:
+        """Version and note of the newest commit to the partition; None when there was none."""
+        snapshot = self.open()
+        application = self.application(partition)
+        if snapshot is None or not (number := snapshot.number(application)):
+            return None
+        for version in range(number - 1, snapshot.version + 1):
+            lines = self._entry(version)
+            if any(line.get("txn", {}).get("appId") == application for line in lines):
+                return version, _note(lines)
+        raise StorageUnavailable(
+            f"The log of {self.uri} lacks the commit to {dict(partition)} that it counts. Restore its _delta_log."
+        )
+
+    def conflict(self, partition: Mapping[str, str]) -> CommitConflict:
+        return CommitConflict(
+            f"Another writer committed to {dict(partition)} of {self.uri} first. Nothing of this attempt shows. "
+            "Run it again: it starts from what is there now."
+        )
+
+    def history(self) -> list[dict[str, Any]]:
+        """Every commit, newest first, with what deltalake says of it and our note, parsed, under "note"."""
+        snapshot = self.open()
+        if snapshot is None:
+            return []
+        with self._told("read"):
+            entries = snapshot.delta.history()
+        return [entry | {"note": json.loads(entry.get(_NOTE, "{}"))} for entry in entries]
+
+    def _create(self, actions: list[AddAction], properties: CommitProperties) -> bool:
+        """Makes the table with its first commit. False when another writer has just made it."""
+        try:
+            with self._told("create"):
+                create_table_with_add_actions(
+                    self.uri,
+                    Schema.from_arrow(self.spec.schema),
+                    actions,
+                    mode="error",
+                    partition_by=list(self.spec.partition_by),
+                    configuration=_CONFIGURATION,
+                    storage_options=self._options(),
+                    commit_properties=properties,
+                )
+        except (CommitConflict, StorageUnavailable):
+            if self.open() is None:
+                raise
+            return False
+        return True
+
+    def _write(
+        self,
+        snapshot: Snapshot,
+        partition: Mapping[str, str],
+        actions: list[AddAction],
+        note: dict[str, str],
+        mode: Literal["replace", "append"],
+    ) -> None:
+        filters = [(name, "=", partition[name]) for name in self.spec.partition_by]
+        with self._told("commit to"):
+            snapshot.delta.create_write_transaction(
+                list(actions),
+                mode="overwrite" if mode == "replace" else "append",
+                schema=Schema.from_arrow(self.spec.schema),
+                partition_by=list(self.spec.partition_by),
+                partition_filters=filters if mode == "replace" else None,
+                commit_properties=self._properties(note, partition, snapshot.version + 2),
+            )
+
+    def _properties(self, note: dict[str, str], partition: Mapping[str, str], number: int) -> CommitProperties:
+        transaction = Transaction(self.application(partition), number)
+        return CommitProperties(custom_metadata=note, app_transactions=[transaction])
+
+    def _just_made(self, partition: Mapping[str, str]) -> Snapshot:
+        """The table that another writer has just made, when that one did not write this partition."""
+        snapshot = self.open()
+        if snapshot is None or snapshot.number(self.application(partition)):
+            raise self.conflict(partition)
+        return snapshot
+
+    def _landed(self, first: int, attempt: str) -> int | None:
+        """The version from ``first`` on that holds the attempt; None when none does."""
+        for version in itertools.count(first):
+            try:
+                lines = self._entry(version)
+            except FileNotFoundError:
+                return None
+            if _note(lines).get("attempt") == attempt:
+                return version
+        return None
+
+    def _entry(self, version: int) -> list[dict[str, Any]]:
+        text = self.storage.read(f"{self.spec.path}/_delta_log/{version:020d}.json").decode()
+        return [json.loads(line) for line in text.splitlines() if line]
+
+    def _options(self) -> dict[str, str] | None:
+        return self.storage.delta_options() or None
+
+    @contextmanager
+    def _told(self, action: str) -> Iterator[None]:
+        """Turns what deltalake raises into one of our errors, without its colours and stack."""
+        try:
+            yield
+        except DarkroomError:
+            raise
+        except CommitFailedError as error:
+            raise CommitConflict(
+                f"Another writer committed to {self.uri} first ({_sentence(error)}). Nothing of this attempt shows. "
+                "Run it again: it starts from what is there now."
+            ) from error
+        except (DeltaError, OSError) as error:
+            raise StorageUnavailable(
+                f"Could not {action} the table {self.uri}: {_sentence(error)}. Nothing was left half-written. "
+                "Check that the address answers and run it again."
+            ) from error
+
+
+def _json(value: dict[str, Any]) -> str:
+    try:
+        return json.dumps(value, sort_keys=True, allow_nan=False)
+    except (TypeError, ValueError) as error:
+        raise InvalidRequest(f"Metadata of a commit is kept as JSON, and it cannot hold this one: {error}.") from error
+
+
+def _note(lines: list[dict[str, Any]]) -> dict[str, Any]:
+    for line in lines:
+        if _NOTE in line.get("commitInfo", {}):
+            return json.loads(line["commitInfo"][_NOTE])
+    return {}
+
+
+def _sentence(error: Exception) -> str:
+    lines = [line.strip(" ↳") for line in _COLOURS.sub("", str(error)).splitlines()]
+    kept = [line.strip(" ↳") for line in lines if line and not re.match(r"(\d+: |at |BACKTRACE)", line.strip())]
+    return " ".join(kept)[:600].rstrip(". ")
