@@ -1,0 +1,56 @@
+# The commands of Darkroom. Everything that they make lives in .darkroom/.
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test lint types unit dags integration e2e test-crash up down status reset bench lock
+
+PY := .darkroom/env/bin/python
+export PYTHONUNBUFFERED := 1
+export AIRFLOW_PORT MLFLOW_PORT
+ifdef LAKE
+export DARKROOM_LAKE := $(LAKE)
+endif
+export DATASET KEEP
+
+help:  ## these lines
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1|\2/' | column -t -s '|'
+
+setup:
+	@infra/setup.sh
+
+demo: setup  ## the whole job: prepare, train, classify three days. DATASET=<folder|archive|URL> LAKE=s3://... KEEP=0
+	@$(PY) -m infra.local demo
+
+up: setup  ## start Airflow and MLflow on this machine. AIRFLOW_PORT=8080 MLFLOW_PORT=5500
+	@$(PY) -m infra.local up
+
+down: setup  ## stop them
+	@$(PY) -m infra.local down
+
+status: setup  ## what is up, where its log is, how much memory it uses
+	@$(PY) -m infra.local status
+
+reset: setup  ## stop everything and delete all but the environment
+	@$(PY) -m infra.local reset
+
+test: setup  ## every test, lint and types
+	@$(PY) -m infra.test all
+
+lint: setup  ## ruff
+	@$(PY) -m infra.test lint
+
+types: setup  ## mypy
+	@$(PY) -m infra.test types
+
+unit dags integration e2e: setup
+	@$(PY) -m infra.test $@
+
+test-crash: setup  ## the full campaign of kills over every write and the Spark jobs
+	@$(PY) -m infra.test crash
+
+bench: setup  ## the benchmarks, peers side by side
+	@$(PY) -m infra.test bench
+
+lock: setup  ## resolve the dependencies anew
+	@.darkroom/env/bin/uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --upgrade \
+	  --extra dev pyproject.toml -o requirements.lock

@@ -1,0 +1,55 @@
+"""
+### Classify one day of arriving images
+
+Each run handles one date, its partition key (`2026-01-31`), and every feed below `inbox/`. A feed is a folder of images,
+bound to a model; that model's champion classifies it. Results are rows of `tables/predictions/<model>` in the lake.
+
+**When:** every night for the day before. For one date, trigger it with a partition key; for a range, use a backfill.
+A date without images ends with zero rows and says so. Running a date again replaces its rows, or changes nothing.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+from airflow.sdk import CronPartitionTimetable, dag
+from darkroom_airflow import flows
+from darkroom_airflow.common import DEFAULT_ARGS, PREDICTIONS
+from darkroom_airflow.forms import fields_of, params_of
+from darkroom_airflow.operators import SparkJobOperator
+from darkroom_airflow.tasks import work
+
+from darkroom.requests import BatchRequest
+
+
+@dag(
+    schedule=CronPartitionTimetable("0 0 * * *", timezone="UTC", run_offset=-1, key_format="%Y-%m-%d"),
+    start_date=datetime(2026, 1, 1, tzinfo=UTC),
+    catchup=False,
+    params=params_of(BatchRequest),
+    default_args=DEFAULT_ARGS,
+    max_active_runs=2,
+    tags=["darkroom", "inference"],
+    doc_md=__doc__,
+)
+def batch_inference() -> None:
+    @work
+    def find_feeds(params: Any = None, dag_run: Any = None) -> list[dict[str, Any]]:
+        return flows.find_feeds(fields_of(params), dag_run)
+
+    @work(outlets=[PREDICTIONS], trigger_rule="none_failed")
+    def summarise(results: Any, dag_run: Any = None, outlet_events: Any = None) -> dict[str, Any]:
+        summary = flows.summarise_date(list(results or []), dag_run)
+        outlet_events[PREDICTIONS].extra = summary
+        return summary
+
+    predict = SparkJobOperator.partial(
+        task_id="predict",
+        job="spark_apps.jobs.predict",
+        map_index_template="{{ task.request['feed'] }}",
+    ).expand(request=find_feeds())
+    summarise(predict.output)
+
+
+batch_inference()

@@ -1,0 +1,78 @@
+"""
+### From a pile of labelled images to a dataset version that can be trained on
+
+Trigger it with the form. It downloads the images, describes every file, draws what there is to see, splits them
+without leaks into train, val and test, checks the result with Great Expectations, and cuts the pixels that training reads.
+
+**When:** a dataset is new or has grown. Running it again on the same images changes nothing and says so.
+
+**What comes out:** the asset `darkroom_datasets`, which starts `train_model`; pages behind the *Open report* buttons.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from airflow.sdk import dag
+from darkroom_airflow import flows
+from darkroom_airflow.common import DATASETS, DEFAULT_ARGS
+from darkroom_airflow.forms import fields_of, params_of
+from darkroom_airflow.operators import SparkJobOperator
+from darkroom_airflow.tasks import work
+
+from darkroom.requests import PrepareRequest
+
+
+@dag(
+    schedule=None,
+    params=params_of(PrepareRequest),
+    default_args=DEFAULT_ARGS,
+    max_active_runs=1,
+    tags=["darkroom", "data"],
+    doc_md=__doc__,
+)
+def prepare_dataset() -> None:
+    @work(multiple_outputs=True)
+    def check_request(params: Any = None) -> dict[str, Any]:
+        return flows.plan_preparation(fields_of(params))
+
+    @work(multiple_outputs=True)
+    def download(dataset: str, source: dict[str, Any]) -> dict[str, Any]:
+        return flows.download_source(dataset, source)
+
+    @work
+    def eda(dataset: str, version: str, split_id: str | None = None) -> dict[str, Any]:
+        return flows.explore(dataset, version, split_id)
+
+    @work(multiple_outputs=True)
+    def split(dataset: str, version: str, options: dict[str, Any]) -> dict[str, Any]:
+        return flows.split_version(dataset, version, options)
+
+    @work(outlets=[DATASETS])
+    def publish(dataset: str, version: str, split_id: str, configs: list[str], outlet_events: Any = None) -> dict[str, Any]:
+        event = {"dataset": dataset, "version": version, "split_id": split_id, "configs": configs}
+        outlet_events[DATASETS].extra = event
+        return event
+
+    plan = check_request()
+    dataset = plan["dataset"]
+    raw = download(dataset, plan["source"])
+    manifest = SparkJobOperator(
+        task_id="manifest",
+        job="spark_apps.jobs.manifest",
+        request={"dataset": dataset, "raw_index": raw["index_path"], "layout": plan["layout"]},
+    )
+    version = manifest.output["version"]
+    split_id = split(dataset, version, plan["split_options"])["split_id"]
+    chosen = {"dataset": dataset, "version": version, "split_id": split_id}
+    validate = SparkJobOperator(task_id="validate", job="spark_apps.jobs.validate", request=chosen)
+    preprocess = SparkJobOperator(
+        task_id="preprocess", job="spark_apps.jobs.preprocess", request={**chosen, "transforms": plan["transforms"]}
+    )
+    eda(dataset, version)
+    split_eda = eda.override(task_id="split_eda")(dataset, version, split_id)
+    validate >> [split_eda, preprocess]
+    preprocess >> publish(dataset, version, split_id, plan["configs"])
+
+
+prepare_dataset()

@@ -1,0 +1,86 @@
+"""
+### Train, compare, and promote only what is better
+
+Trains every named config on a dataset's newest split, side by side; compares them in MLflow; scores the best on val
+against the champion on the same test images; and promotes it only when the gate lets it pass.
+
+**When:** it starts by itself when `prepare_dataset` has published a dataset, and on a schedule when
+`DARKROOM_TRAIN_SCHEDULE` is set. Trigger it to train again with other configs or another seed.
+
+**What comes out:** MLflow runs, a comparison page, and either a new champion or the reasons why not. A refused
+challenger ends green: *promote* is then skipped and *gate* says why.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from airflow.sdk import dag
+from darkroom_airflow import flows
+from darkroom_airflow.common import DEFAULT_ARGS, TRAIN_RUN_TYPES, TRAIN_SCHEDULE
+from darkroom_airflow.forms import fields_of, params_of
+from darkroom_airflow.operators import SparkJobOperator
+from darkroom_airflow.tasks import work
+
+from darkroom.requests import TrainRequest
+
+
+@dag(
+    schedule=TRAIN_SCHEDULE,
+    catchup=False,
+    params=params_of(TrainRequest),
+    default_args=DEFAULT_ARGS,
+    allowed_run_types=TRAIN_RUN_TYPES,
+    max_active_runs=1,
+    tags=["darkroom", "training"],
+    doc_md=__doc__,
+)
+def train_model() -> None:
+    @work(multiple_outputs=True)
+    def plan(params: Any = None, triggering_asset_events: Any = None, dag_run: Any = None) -> dict[str, Any]:
+        return flows.plan_training(fields_of(params), triggering_asset_events, dag_run)
+
+    @work
+    def configs_of(engine: str, tasks: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        return [task for task in tasks if task["engine"] == engine and not task["trained"]]
+
+    @work(map_index_template="{{ task.op_kwargs['config']['name'] }}")
+    def train_keras(config: dict[str, Any]) -> dict[str, Any]:
+        return flows.train_keras(config)
+
+    @work(trigger_rule="none_failed")
+    def evaluate(plan: dict[str, Any], keras: Any, spark: Any) -> dict[str, Any]:
+        return flows.evaluate(plan, [*(keras or []), *(spark or [])])
+
+    @work
+    def gate(evaluation: dict[str, Any]) -> dict[str, Any]:
+        return flows.decide(evaluation)
+
+    @work
+    def promote(verdict: dict[str, Any]) -> dict[str, Any]:
+        return flows.promote(verdict)
+
+    @work(trigger_rule="all_done")
+    def close_runs(parent_run_id: str) -> None:
+        flows.close_runs(parent_run_id)
+
+    planned = plan()
+    examples = SparkJobOperator(
+        task_id="ensure_examples",
+        job="spark_apps.jobs.preprocess",
+        request={key: planned[key] for key in ("dataset", "version", "split_id", "transforms")},
+    )
+    keras_tasks = configs_of.override(task_id="keras_configs")("keras", planned["configs"])
+    spark_tasks = configs_of.override(task_id="spark_configs")("mllib", planned["configs"])
+    keras = train_keras.expand(config=keras_tasks)
+    spark = SparkJobOperator.partial(
+        task_id="train_spark",
+        job="training.jobs.train_mllib",
+        map_index_template="{{ task.request['name'] }}",
+    ).expand(request=spark_tasks)
+    examples >> [keras, spark]
+    promoted = promote(gate(evaluate(planned, keras, spark.output)))
+    promoted >> close_runs(planned["parent_run_id"]).as_teardown(setups=planned.operator)
+
+
+train_model()

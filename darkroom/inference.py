@@ -1,0 +1,100 @@
+"""What one date of batch inference consists of: its feeds, their models and champions, and its summary."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from typing import Any
+
+from darkroom import champions
+from darkroom.contract import inbox, inbox_binding
+from darkroom.errors import InvalidRequest
+from darkroom.requests import BatchRequest, checked_partition_date, parse_request
+from darkroom.settings import get_settings
+from darkroom.storage import Storage
+
+log = logging.getLogger(__name__)
+
+
+def feeds_of_date(
+    lake: Storage, fields: dict[str, Any], partition_key: str | None, predicted_at: datetime
+) -> list[dict[str, Any]]:
+    """One request of the predict job for each feed of the date.
+
+    ``fields`` are those of BatchRequest; ``predicted_at`` is when the run began, UTC. Raises InvalidRequest for an unusable date, an unknown feed or a binding that
+    cannot be read, and NoChampion where a feed's model has none.
+    """
+    dt = checked_partition_date(partition_key)
+    request = parse_request(BatchRequest, fields)
+    known = lake.folders("inbox")
+    unknown = sorted(set(request.feeds) - set(known))
+    if unknown:
+        raise InvalidRequest(
+            f"There is no feed {', '.join(unknown)} below inbox/. Known feeds: {', '.join(known) or 'none'}. "
+            "A feed is a folder inbox/<feed>/dt=YYYY-MM-DD/."
+        )
+    feeds = request.feeds or known
+    if not feeds:
+        log.warning("There is no feed below inbox/: nothing to classify on %s.", dt)
+    requests = []
+    for feed in sorted(set(feeds)):
+        model = bound_model(lake, feed)
+        champion = champions.resolve_champion(lake, model)
+        log.info("Feed %s on %s goes to version %s of %s.", feed, dt, champion["version"], model)
+        requests.append(
+            {"feed": feed, "model": model, "dt": dt, "champion": champion, "predicted_at": predicted_at.isoformat()}
+        )
+    return requests
+
+
+def bound_model(lake: Storage, feed: str) -> str:
+    """The model that a feed is classified with: what inbox/<feed>/_feed.json says, or the feed's own name."""
+    path = inbox_binding(feed)
+    if lake.stat(path) is None:
+        return feed
+    try:
+        model = json.loads(lake.read(path))["model"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise InvalidRequest(f'{lake.uri(path)} cannot be read ({error!r}). Expected JSON such as {{"model": "phantom"}}.') from None
+    return str(model)
+
+
+def wait_for_inbox(
+    lake: Storage, feed: str, dt: str, *, clock: Callable[[], datetime], sleep: Callable[[float], None]
+) -> bool:
+    """Waits until a date's inbox is complete; False when the time set for waiting ran out.
+
+    Complete means: a file ``_SUCCESS`` is there, or something is there and has not changed for
+    ``inbox_settle_seconds``. The wait ends after ``inbox_wait_seconds``. ``clock`` gives the present time in UTC.
+    """
+    settings = get_settings()
+    deadline = clock() + timedelta(seconds=settings.inbox_wait_seconds)
+    while True:
+        blobs = list(lake.list(inbox(feed, dt)))
+        newest = max((blob.modified for blob in blobs), default=None)
+        if any(blob.path.endswith("/_SUCCESS") for blob in blobs):
+            return True
+        if newest is not None and clock() - newest >= timedelta(seconds=settings.inbox_settle_seconds):
+            return True
+        if clock() >= deadline:
+            return False
+        sleep(min(30.0, max(1.0, settings.inbox_settle_seconds / 2)))
+
+
+def summary_of_date(dt: str, results: list[dict[str, Any]]) -> dict[str, Any]:
+    """The run's summary over all feeds: small numbers, for the log, the asset event and the demo's last screen."""
+    feeds = [result["feed"] for result in results]
+    images = sum(int(result["images"]) for result in results)
+    log.info("%s: %d images in %d feeds.", dt, images, len(feeds))
+    if not images:
+        log.warning("No images had arrived for %s. Zero rows were written.", dt)
+    return {
+        "dt": dt,
+        "feeds": feeds,
+        "models": sorted({str(result["model"]) for result in results}),
+        "images": images,
+        "problems": sum(int(result["problems"]) for result in results),
+        "changed": any(bool(result["changed"]) for result in results),
+    }

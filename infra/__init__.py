@@ -1,0 +1,1 @@
+"""How Darkroom is run: set-up, local services, and what deploys it elsewhere."""

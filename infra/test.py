@@ -1,0 +1,74 @@
+"""The test suites, each with its budget on 2 cores: ``python -m infra.test <suite>``; ``all`` runs what CI runs."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+BIN = Path(sys.executable).parent
+
+
+@dataclass(frozen=True)
+class Suite:
+    """One suite: what it runs and how many minutes it may take on 2 cores."""
+
+    minutes: float
+    commands: list[list[str]] = field(default_factory=list)
+
+
+def _pytest(*arguments: str) -> list[str]:
+    return [sys.executable, "-m", "pytest", "-q", "--durations=5", *arguments]
+
+
+def _script(name: str) -> list[str]:
+    return [sys.executable, str(ROOT / "benchmarks" / name)]
+
+
+SUITES = {
+    "lint": Suite(1, [[str(BIN / "ruff"), "check", "."], [str(BIN / "ruff"), "format", "--check", "."]]),
+    "types": Suite(2, [[str(BIN / "mypy")]]),
+    "unit": Suite(9, [_pytest("tests/unit", "tests/crash", "-m", "not crash")]),
+    "dags": Suite(2, [_pytest("tests/dags")]),
+    "integration": Suite(8, [_pytest("tests/integration")]),
+    "e2e": Suite(10, [_pytest("tests/e2e")]),
+    "crash": Suite(60, [_pytest("tests/crash")]),
+    "bench": Suite(60, [_script(path.name) for path in sorted((ROOT / "benchmarks").glob("[a-z]*.py"))]),
+}
+IN_ALL = ("lint", "types", "unit", "dags", "integration", "e2e")
+
+
+def run(names: list[str]) -> int:
+    """Runs the suites in order, all of them even when one fails; returns the exit code."""
+    environment = {**os.environ, "OMP_NUM_THREADS": "2", "CUDA_VISIBLE_DEVICES": "-1", "TF_CPP_MIN_LOG_LEVEL": "2"}
+    environment["PATH"] = f"{BIN}{os.pathsep}{environment.get('PATH', os.defpath)}"
+    lines = []
+    failed = False
+    for name in names:
+        suite, started = SUITES[name], time.monotonic()
+        print(f"\n=== {name} (budget {suite.minutes:g} min on 2 cores)", flush=True)
+        codes = [subprocess.run(command, cwd=ROOT, env=environment, check=False).returncode for command in suite.commands]  # noqa: S603
+        minutes = (time.monotonic() - started) / 60
+        state = "failed" if any(codes) else "passed"
+        over = "  OVER ITS BUDGET" if minutes > suite.minutes else ""
+        lines.append(f"{name:<12} {state:<7} {minutes:5.1f} of {suite.minutes:g} min{over}")
+        failed = failed or any(codes)
+    print("\n" + "\n".join(lines), flush=True)
+    return int(failed)
+
+
+def main() -> int:
+    wanted = sys.argv[1:]
+    unknown = [name for name in wanted if name != "all" and name not in SUITES]
+    if not wanted or unknown:
+        print(f"usage: python -m infra.test all | {' | '.join(SUITES)}   (received: {' '.join(wanted) or 'nothing'})", file=sys.stderr)
+        return 2
+    return run([part for name in wanted for part in (IN_ALL if name == "all" else (name,))])
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,42 @@
+"""What the DAG files share: assets, default arguments and names."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+from airflow.sdk import Asset, AssetOrTimeSchedule, CronTriggerTimetable, ExceptionRetryPolicy, RetryAction, RetryRule
+from airflow.sdk.api.datamodels._generated import DagRunType
+
+from darkroom.settings import get_settings
+
+DATASETS = Asset(name="darkroom_datasets", uri="darkroom://datasets", group="darkroom")
+PREDICTIONS = Asset(name="darkroom_predictions", uri="darkroom://predictions", group="darkroom")
+
+RETRY_POLICY = ExceptionRetryPolicy(
+    rules=[
+        RetryRule(exception="darkroom.errors.UserError", action=RetryAction.FAIL, reason="Trying again cannot help"),
+        RetryRule(exception="darkroom.errors.MachineryError", action=RetryAction.RETRY, reason="It may pass"),
+    ]
+)
+
+DEFAULT_ARGS: dict[str, Any] = {
+    "owner": "darkroom",
+    "retries": 2,
+    "retry_delay": timedelta(seconds=20),
+    "retry_policy": RETRY_POLICY,
+    "execution_timeout": timedelta(hours=6),
+}
+
+
+def _train_schedule() -> Any:
+    """On every published dataset; and by the cron of DARKROOM_TRAIN_SCHEDULE when that is set."""
+    cron = get_settings().train_schedule
+    if not cron:
+        return [DATASETS]
+    return AssetOrTimeSchedule(timetable=CronTriggerTimetable(cron, timezone="UTC"), assets=[DATASETS])
+
+
+TRAIN_SCHEDULE = _train_schedule()
+# Not backfillable: training is about now. A backfill of it would compare models with data that did not exist yet.
+TRAIN_RUN_TYPES = [DagRunType.MANUAL, DagRunType.ASSET_TRIGGERED, DagRunType.SCHEDULED]

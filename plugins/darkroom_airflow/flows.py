@@ -1,0 +1,175 @@
+"""What the tasks of the DAGs do in Python: from a form or an event to requests for the library and for training.
+
+The only place where darkroom/, training/ and Airflow's context meet. Heavy imports stand inside the functions.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from datetime import UTC, datetime
+from typing import Any
+from urllib.parse import quote
+
+from darkroom_airflow.common import DATASETS
+
+from darkroom.errors import InvalidRequest
+from darkroom.requests import PrepareRequest, TrainRequest, parse_request
+from darkroom.settings import get_settings
+from darkroom.storage import open_lake
+
+log = logging.getLogger(__name__)
+
+
+def plan_preparation(fields: dict[str, Any]) -> dict[str, Any]:
+    """Checks the whole form before any work starts, and says what each later task gets."""
+    from training.config import load_config
+
+    request = parse_request(PrepareRequest, fields)
+    transforms = {}
+    for name in request.configs:
+        transform = load_config(name).transform
+        transforms[transform.hash] = transform.model_dump(mode="json")
+    return {
+        "dataset": request.dataset,
+        "source": request.source_config(),
+        "layout": request.layout(),
+        "split_options": request.split_options(),
+        "configs": request.configs,
+        "transforms": list(transforms.values()),
+    }
+
+
+def download_source(dataset: str, source: dict[str, Any]) -> dict[str, Any]:
+    """Copies the source's files into raw/; a no-op when the same bytes are there."""
+    from darkroom.sources import fetch, parse_source
+
+    result = fetch(parse_source(source), dataset, open_lake(), progress=log.info)
+    if not result.changed:
+        log.info("Nothing changed: these %d files are in the lake.", result.files)
+    return {
+        "index_path": result.index_path,
+        "files": result.files,
+        "bytes": result.bytes,
+        "changed": result.changed,
+    }
+
+
+def explore(dataset: str, version: str, split_id: str | None) -> dict[str, Any]:
+    """The EDA page of a dataset version, or of a split of it."""
+    from darkroom.eda import eda_dataset
+
+    return eda_dataset(open_lake(), {"dataset": dataset, "version": version, "split_id": split_id})
+
+
+def split_version(dataset: str, version: str, options: dict[str, Any]) -> dict[str, Any]:
+    """Assigns every image of a version to train, val, test or out; the dataset's newest split is the parent."""
+    from darkroom.splitting_flow import split_dataset
+
+    request = {"dataset": dataset, "version": version, "options": options, "parent": "newest"}
+    return split_dataset(open_lake(), request)
+
+
+def plan_training(fields: dict[str, Any], asset_events: Any, dag_run: Any) -> dict[str, Any]:
+    """What this run trains: from the form, else the newest dataset event, else the schedule's setting."""
+    from darkroom.contract import images_table, splits_table
+    from darkroom.splitting_flow import newest_split
+    from darkroom.tables import Table
+    from training.flow import plan
+
+    lake = open_lake()
+    request = parse_request(TrainRequest, fields)
+    events = sorted((asset_events or {}).get(DATASETS, []), key=lambda event: event.timestamp)
+    event: dict[str, Any] = dict(events[-1].extra) if events else {}
+    if len(events) > 1:
+        log.info("%d dataset events arrived together; the newest is trained on.", len(events))
+    dataset = request.dataset or event.get("dataset") or get_settings().train_dataset
+    same = event.get("dataset") == dataset
+    split_id = request.split_id or (event.get("split_id") if same else None)
+    splits = Table(lake, splits_table(dataset))
+    split_id = split_id or newest_split(splits)
+    recorded = splits.last_commit({"split_id": split_id}) if split_id else None
+    if recorded is None:
+        raise InvalidRequest(
+            f"The dataset {dataset!r} has no split {split_id or 'yet'} in {lake.root}. Run prepare_dataset for it first, "
+            "or name another dataset."
+        )
+    version = str(recorded["version"])
+    if Table(lake, images_table(dataset)).last_commit({"version": version}) is None:
+        raise InvalidRequest(f"The split {split_id} names the dataset version {version}, which {lake.root} does not hold.")
+    return plan(
+        lake,
+        {
+            "dataset": dataset,
+            "version": version,
+            "split_id": split_id,
+            "configs": request.configs or (event.get("configs") if same else None) or [],
+            "seed": request.seed,
+            "links": {"airflow_run": run_url(dag_run)},
+        },
+    )
+
+
+def train_keras(task: dict[str, Any]) -> dict[str, Any]:
+    """Trains one Keras config in this process."""
+    from training.flow import train
+
+    return train(open_lake(), task)
+
+
+def evaluate(plan: dict[str, Any], results: list[dict[str, Any]]) -> dict[str, Any]:
+    """Chooses the challenger on val, scores every config on test, and draws the comparison."""
+    from training.flow import evaluate
+
+    return evaluate(open_lake(), {"plan": plan, "results": results})
+
+
+def decide(evaluation: dict[str, Any]) -> dict[str, Any]:
+    """The gate: challenger against champion on the same test images."""
+    from training.flow import decide
+
+    verdict = decide(open_lake(), evaluation)
+    log.info("Gate: %s. %s", verdict["verdict"], " ".join(verdict["reasons"]))
+    return verdict
+
+
+def promote(verdict: dict[str, Any]) -> dict[str, Any]:
+    """Appends the challenger to the champion history; a refused one is skipped, with the reasons."""
+    from airflow.sdk.exceptions import AirflowSkipException
+    from training.flow import promote
+
+    if verdict["verdict"] != "promote":
+        raise AirflowSkipException("Not promoted. " + " ".join(verdict["reasons"]))
+    return promote(open_lake(), verdict)
+
+
+def close_runs(parent_run_id: str) -> None:
+    """Ends every MLflow run of this training that is still running."""
+    from training.flow import close_runs
+
+    close_runs(parent_run_id)
+
+
+def find_feeds(fields: dict[str, Any], dag_run: Any) -> list[dict[str, Any]]:
+    """One request of the predict job for each feed; a scheduled date first waits until its inboxes are complete."""
+    from darkroom.inference import feeds_of_date, wait_for_inbox
+
+    lake = open_lake()
+    requests = feeds_of_date(lake, fields, dag_run.partition_key, dag_run.start_date)
+    if str(dag_run.run_type) == "scheduled" and get_settings().inbox_wait_seconds:
+        for request in requests:
+            if not wait_for_inbox(lake, request["feed"], request["dt"], clock=lambda: datetime.now(UTC), sleep=time.sleep):
+                log.warning("The inbox of %s for %s did not become complete in time.", request["feed"], request["dt"])
+    return requests
+
+
+def summarise_date(results: list[dict[str, Any]], dag_run: Any) -> dict[str, Any]:
+    """The date's summary over all feeds, with the kind of run it was."""
+    from darkroom.inference import summary_of_date
+
+    return {**summary_of_date(dag_run.partition_key, results), "run_type": str(dag_run.run_type)}
+
+
+def run_url(dag_run: Any) -> str:
+    """Where a browser finds a DAG run."""
+    return f"{get_settings().airflow_url}/dags/{dag_run.dag_id}/runs/{quote(dag_run.run_id, safe='')}"

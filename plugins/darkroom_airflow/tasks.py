@@ -1,0 +1,34 @@
+"""The ``work`` decorator: a Python task with our buttons, whose errors keep the page that explains them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from airflow.providers.standard.decorators.python import _PythonDecoratedOperator
+from airflow.sdk.bases.decorator import TaskDecorator, task_decorator_factory
+
+from darkroom.errors import DarkroomError
+
+from darkroom_airflow.links import OpenMlflow, OpenReport
+
+
+class WorkOperator(_PythonDecoratedOperator):
+    """A decorated Python function whose return value may name a ``page`` and an ``mlflow_url``."""
+
+    custom_operator_name = "@work"
+    operator_extra_links = (OpenReport(), OpenMlflow())
+
+    def execute(self, context: Any) -> Any:
+        try:
+            return super().execute(context)
+        except DarkroomError as error:
+            if error.page:
+                context["ti"].xcom_push("page", error.page)
+            raise
+
+
+def work(python_callable: Callable[..., Any] | None = None, **kwargs: Any) -> TaskDecorator:
+    """Like ``airflow.sdk.task``, with links to reports and MLflow on the finished task."""
+    kwargs.setdefault("multiple_outputs", False)
+    return task_decorator_factory(python_callable=python_callable, decorated_operator_class=WorkOperator, **kwargs)
