@@ -1,0 +1,278 @@
+"""Model packages: one zip file on the lake, named by its SHA-256. Written, checked, loaded, and asked to predict.
+
+A package holds ``package.json`` (classes, threshold, transform, what it was trained on) and ``model.onnx``, whose
+input is uint8[N, H, W, C] and whose first output is float32[N, classes]. Nothing in it can execute code when
+loaded: ONNX graphs of standard operators only, with every weight inside the file. TensorFlow is not needed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import zipfile
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from darkroom.contract import model_package
+from darkroom.errors import ModelError
+from darkroom.metrics import predict_labels
+from darkroom.storage import Storage
+from darkroom.transform import ImageTransform
+
+FORMAT_VERSION = 1
+MANIFEST, GRAPH = "package.json", "model.onnx"
+MAX_PACKAGE_BYTES = 4 * 2**30
+BATCH = 32
+STANDARD_DOMAINS = frozenset({"", "ai.onnx", "ai.onnx.ml"})
+_ZIP_TIME = (1980, 1, 1, 0, 0, 0)  # equal content gives an equal file
+
+
+class PackageInfo(BaseModel):
+    """What a package says about itself (package.json)."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    format_version: int = FORMAT_VERSION
+    classes: tuple[str, ...] = Field(min_length=2)
+    positive_class: str | None = None  # set where there are two classes
+    threshold: float | None = Field(None, ge=0, le=1)
+    transform: dict[str, Any]
+    transform_hash: str
+    dataset: str
+    dataset_version: str
+    split_id: str
+    config: str
+    config_digest: str
+    code_digest: str
+    seed: int
+    input_shape: tuple[int, int, int]  # height, width, channels
+    metrics: dict[str, Any] = Field(default_factory=dict)  # on val
+
+    @model_validator(mode="after")
+    def _consistent(self) -> PackageInfo:
+        if list(self.classes) != sorted(set(self.classes)):
+            raise ValueError(f"the classes {list(self.classes)} are not sorted and distinct")
+        if len(self.classes) == 2 and (self.positive_class not in self.classes or self.threshold is None):
+            raise ValueError("two classes need a positive_class among them and a threshold")
+        return self
+
+
+def pack(info: PackageInfo, graph: bytes) -> bytes:
+    """The package as one zip file: equal content, equal bytes."""
+    content = info.model_dump(mode="json")
+    manifest = json.dumps(content, sort_keys=True, indent=1, ensure_ascii=False, allow_nan=False).encode()
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as archive:
+        for name, data in ((MANIFEST, manifest), (GRAPH, graph)):
+            member = zipfile.ZipInfo(name, _ZIP_TIME)
+            member.external_attr = 0o644 << 16
+            archive.writestr(member, data)
+    return buffer.getvalue()
+
+
+def write_package(lake: Storage, model: str, info: PackageInfo, graph: bytes) -> tuple[str, str]:
+    """Checks that the package loads, then puts it on the lake. Returns its path and its id (SHA-256)."""
+    data = pack(info, graph)
+    load_package(lake, data)
+    package_id = hashlib.sha256(data).hexdigest()
+    path = model_package(model, package_id)
+    lake.create(path, data)  # False: this very package is there already
+    return path, package_id
+
+
+class Model:
+    """A loaded package. Not shared between threads or processes: each worker loads its own."""
+
+    def __init__(self, info: PackageInfo, graph: bytes, package_id: str, threads: int) -> None:
+        import onnxruntime
+
+        self.info = info
+        self.package_id = package_id
+        self.classes = info.classes
+        self.transform = _transform(info)
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = threads
+        options.inter_op_num_threads = 1
+        options.log_severity_level = 3
+        try:
+            self._session = onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
+        except Exception as error:  # onnxruntime raises many private types
+            raise ModelError(f"ONNX Runtime cannot load the model of {info.config}: {error}. Train it again.") from error
+        self._check_shapes()
+
+    def predict(self, pixels: np.ndarray) -> np.ndarray:
+        """float32[N, classes], rows summing to one, from uint8[N, H, W, C] made by ``transform``.
+
+        Raises ModelError for another shape or dtype.
+        """
+        return self._run(pixels, 0, len(self.classes))
+
+    @property
+    def can_embed(self) -> bool:
+        return len(self._session.get_outputs()) > 1
+
+    def embed(self, pixels: np.ndarray) -> np.ndarray:
+        """float32[N, D]: the features that the last layer sees. Raises ModelError where the model has none."""
+        if not self.can_embed:
+            raise ModelError(f"The model of {self.info.config} gives no embeddings. Use one trained by Keras.")
+        return self._run(pixels, 1, None)
+
+    def labels(self, probabilities: np.ndarray) -> tuple[list[str], np.ndarray]:
+        """The label of each row of float[N, classes] and that label's probability, float64[N]."""
+        chosen = self.label_indices(probabilities)
+        score = np.asarray(probabilities, dtype=np.float64)[np.arange(len(chosen)), chosen]
+        return [self.classes[k] for k in chosen.tolist()], score
+
+    def label_indices(self, probabilities: np.ndarray) -> np.ndarray:
+        """int64[N]: two classes by the threshold, more by the largest probability."""
+        positive = None if self.info.positive_class is None else self.classes.index(self.info.positive_class)
+        return predict_labels(np.asarray(probabilities), positive, self.info.threshold)
+
+    def _run(self, pixels: np.ndarray, output: int, width: int | None) -> np.ndarray:
+        shape = self.info.input_shape
+        if pixels.dtype != np.uint8 or pixels.ndim != 4 or pixels.shape[1:] != shape:
+            raise ModelError(
+                f"Got pixels {pixels.dtype}{list(pixels.shape)}. Expected uint8[N, {', '.join(map(str, shape))}]. "
+                "Make them with the model's own transform."
+            )
+        names = [self._session.get_outputs()[output].name]
+        feed = self._session.get_inputs()[0].name
+        parts = [
+            self._session.run(names, {feed: np.ascontiguousarray(pixels[start : start + BATCH])})[0]
+            for start in range(0, len(pixels), BATCH)
+        ]
+        if not parts:
+            return np.zeros((0, width or 0), dtype=np.float32)
+        return np.concatenate(parts).astype(np.float32, copy=False)
+
+    def _check_shapes(self) -> None:
+        """One blank image through the graph: what comes out must fit the classes."""
+        inputs = self._session.get_inputs()
+        if len(inputs) != 1 or inputs[0].type != "tensor(uint8)":
+            raise ModelError(f"The model takes {[entry.type for entry in inputs]}. Expected one tensor(uint8).")
+        try:
+            out = self.predict(np.zeros((1, *self.info.input_shape), dtype=np.uint8))
+        except ModelError:
+            raise
+        except Exception as error:  # onnxruntime raises many private types
+            raise ModelError(f"The model of {self.info.config} does not run on its own input shape: {error}") from error
+        if out.shape != (1, len(self.classes)) or not np.isfinite(out).all():
+            raise ModelError(
+                f"The model of {self.info.config} gives {out.shape} for one blank image. "
+                f"Expected {(1, len(self.classes))} finite numbers. Train it again."
+            )
+
+
+def load_package(lake: Storage, source: str | bytes, *, package_id: str | None = None, threads: int = 1) -> Model:
+    """Loads a package from its lake path or its bytes; ``threads`` is what one prediction may use.
+
+    A path must end in the SHA-256 of the content. Raises ModelError for a package that is missing, damaged,
+    of an unknown format, or that holds anything but data and standard operators.
+    """
+    if isinstance(source, str):
+        package_id = package_id or source.rpartition("/")[2].removesuffix(".zip")
+        try:
+            data = lake.read(source, limit=MAX_PACKAGE_BYTES + 1)
+        except FileNotFoundError as error:
+            raise ModelError(f"There is no model package at {source}. Train and promote the model again.") from error
+    else:
+        data = source
+    found = hashlib.sha256(data).hexdigest()
+    if package_id is not None and found != package_id:
+        raise ModelError(
+            f"The model package {package_id[:12]} is damaged: its content has the SHA-256 {found[:12]}. "
+            "Restore the file from a copy of the lake, or train again."
+        )
+    manifest, graph = _unpack(data)
+    info = _info(manifest)
+    _check_graph(graph)
+    return Model(info, graph, found, threads)
+
+
+def _unpack(data: bytes) -> tuple[bytes, bytes]:
+    try:
+        with zipfile.ZipFile(io.BytesIO(data)) as archive:
+            members = {member.filename: member for member in archive.infolist()}
+            if set(members) != {MANIFEST, GRAPH} or len(archive.infolist()) != 2:
+                raise ModelError(
+                    f"A model package holds {sorted(members)}. Expected {MANIFEST} and {GRAPH} and nothing else."
+                )
+            if sum(member.file_size for member in members.values()) > MAX_PACKAGE_BYTES:
+                raise ModelError(f"A model package unpacks to more than {MAX_PACKAGE_BYTES:,} bytes and is refused.")
+            return archive.read(MANIFEST), archive.read(GRAPH)
+    except (zipfile.BadZipFile, NotImplementedError, RuntimeError, OSError) as error:
+        raise ModelError(f"A model package is no readable zip file ({error}). Train it again.") from error
+
+
+def _info(manifest: bytes) -> PackageInfo:
+    try:
+        content: Mapping[str, Any] = json.loads(manifest)
+        version = content["format_version"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise ModelError(f"The {MANIFEST} of a model package cannot be read ({error!r}). Train it again.") from error
+    if version != FORMAT_VERSION:
+        raise ModelError(
+            f"A model package has the format version {version!r}. Expected {FORMAT_VERSION}. "
+            "Install the Darkroom that wrote it, or train again."
+        )
+    try:
+        return PackageInfo.model_validate(content)
+    except ValidationError as error:
+        raise ModelError(f"The {MANIFEST} of a model package is not valid: {error.errors()[0]['msg']}.") from error
+
+
+def _transform(info: PackageInfo) -> ImageTransform:
+    try:
+        transform = ImageTransform.model_validate(info.transform)
+    except ValidationError as error:
+        raise ModelError(f"A model package names a transform that is not valid: {error.errors()[0]['msg']}.") from error
+    shape = (transform.height, transform.width, transform.channels)
+    if shape != info.input_shape:
+        raise ModelError(f"The model takes images of {info.input_shape}, but its transform makes {shape}.")
+    return transform
+
+
+def _check_graph(graph: bytes) -> None:
+    """Refuses whatever would reach outside the file or need code of its own."""
+    import onnx
+    from google.protobuf.message import DecodeError
+
+    try:
+        model = onnx.load_model_from_string(graph)
+    except DecodeError as error:
+        raise ModelError(f"The {GRAPH} of a model package is no ONNX model ({error}). Train it again.") from error
+    if model.functions:
+        raise ModelError("The model defines functions of its own. Expected standard operators only.")
+    for part in _graphs(model.graph):
+        for tensor in _tensors(part):
+            if tensor.data_location == onnx.TensorProto.EXTERNAL or tensor.external_data:
+                raise ModelError(f"The weight {tensor.name!r} is in another file. Expected every weight inside.")
+        for node in part.node:
+            if node.domain not in STANDARD_DOMAINS:
+                raise ModelError(f"The model uses the operator {node.domain}.{node.op_type}. Expected standard ones.")
+
+
+def _tensors(graph: Any) -> list[Any]:
+    tensors = list(graph.initializer)
+    tensors += [part for sparse in graph.sparse_initializer for part in (sparse.values, sparse.indices)]
+    for node in graph.node:
+        for attribute in node.attribute:
+            tensors += [attribute.t, *attribute.tensors]
+    return tensors
+
+
+def _graphs(graph: Any) -> list[Any]:
+    """The graph and every graph inside its nodes (branches and loops)."""
+    found = [graph]
+    for node in graph.node:
+        for attribute in node.attribute:
+            inner = list(attribute.graphs)
+            if attribute.HasField("g"):
+                inner.append(attribute.g)
+            for part in inner:
+                found += _graphs(part)
+    return found

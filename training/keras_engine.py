@@ -1,0 +1,209 @@
+"""Trains a network with Keras from arrays of pixels, and hands it over as an ONNX graph."""
+
+from __future__ import annotations
+
+import logging
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from darkroom.metrics import balanced_accuracy, confusion
+from training.augment import augment_batch, random_changes
+from training.config import KerasConfig
+from training.data import Examples
+from training.keras_model import small_cnn
+
+log = logging.getLogger(__name__)
+
+THREADS = 2
+OnEpoch = Callable[[int, Mapping[str, float]], None]
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A trained network: its ONNX graph, metrics of each epoch (1 ..), the epoch kept, seconds, parameters."""
+
+    graph: bytes
+    history: list[dict[str, float]]
+    best_epoch: int
+    seconds: float
+    parameters: int
+
+
+def train_keras(
+    config: KerasConfig, train: Examples, val: Examples, seed: int, on_epoch: OnEpoch | None = None
+) -> Trained:
+    """Fits the network to ``train`` and keeps the weights with the lowest loss on ``val``.
+
+    The loss on val weighs every class alike, as training does where classes are rebalanced. ``on_epoch`` receives
+    the epoch's number (from 1) and its metrics. The same inputs and seed give the same weights on one machine.
+    """
+    import keras
+    import tensorflow as tf
+
+    tf.config.experimental.enable_op_determinism()
+    keras.utils.set_random_seed(seed)
+    model = small_cnn(config.model, train.pixels.shape[1:], len(train.classes), seed)
+    classifier = keras.Model(model.inputs, model.outputs[0])
+    shown = int(train.copies.sum())
+    steps = max(1, round(shown / config.batch_size))
+    classifier.compile(
+        optimizer=_optimizer(config, steps),
+        loss=keras.losses.CategoricalCrossentropy(label_smoothing=config.optimizer.label_smoothing),
+        jit_compile=False,  # XLA is slower for small convolutions on CPUs
+    )
+    log.info(
+        "%s: %s parameters, %s images an epoch in %s steps, %s in val, at most %s epochs",
+        *(config.name, f"{model.count_params():,}", f"{shown:,}", f"{steps:,}", f"{len(val):,}", config.epochs),
+    )
+    watcher = _watcher(config, val, on_epoch)
+    started = time.monotonic()
+    classifier.fit(
+        training_dataset(config, train, seed, steps),
+        epochs=config.epochs,
+        steps_per_epoch=steps,
+        callbacks=[watcher],
+        verbose=0,
+    )
+    classifier.set_weights(watcher.best_weights)
+    seconds = time.monotonic() - started
+    log.info("Kept epoch %s of %s after %.1f s", watcher.best_epoch, len(watcher.history), seconds)
+    return Trained(to_onnx(model), watcher.history, watcher.best_epoch, seconds, model.count_params())
+
+
+def training_dataset(config: KerasConfig, train: Examples, seed: int, steps: int) -> Any:
+    """An endless tf.data.Dataset of (uint8 pixels, one-hot truth, weight) batches, augmented, read ahead.
+
+    Each epoch shows every image ``copies`` times in a new order; batches are gathered from one array at once.
+    """
+    import tensorflow as tf
+
+    shape = train.pixels.shape[1:]
+    one_hot = np.eye(len(train.classes), dtype=np.float32)
+    weight = (train.weight / np.average(train.weight, weights=train.copies)).astype(np.float32)
+
+    def batches() -> Iterator[tuple[np.ndarray, ...]]:
+        rng = np.random.default_rng([seed, 1])
+        pool = np.repeat(np.arange(len(train)), train.copies)
+        while True:
+            order = rng.permutation(pool)
+            for chosen in np.array_split(order, steps):
+                warp, tone = random_changes(config.augmentation, len(chosen), shape, rng)
+                yield train.pixels[chosen], one_hot[train.truth[chosen]], weight[chosen], warp, tone
+
+    signature = (
+        tf.TensorSpec((None, *shape), tf.uint8),
+        tf.TensorSpec((None, len(train.classes)), tf.float32),
+        tf.TensorSpec((None,), tf.float32),
+        tf.TensorSpec((None, 8), tf.float32),
+        tf.TensorSpec((None, 2), tf.float32),
+    )
+    dataset = tf.data.Dataset.from_generator(batches, output_signature=signature)
+    dataset = dataset.map(
+        lambda pixels, truth, weight, warp, tone: (augment_batch(pixels, warp, tone), truth, weight),
+        num_parallel_calls=1,
+        deterministic=True,
+    )
+    return dataset.prefetch(4)
+
+
+def _optimizer(config: KerasConfig, steps: int) -> Any:
+    import keras
+
+    total = steps * config.epochs
+    warmup = int(total * config.optimizer.warmup_share)
+    peak = config.optimizer.learning_rate
+    rate = keras.optimizers.schedules.CosineDecay(
+        peak / 20 if warmup else peak,
+        max(total - warmup, 1),
+        warmup_target=peak if warmup else None,
+        warmup_steps=warmup,
+    )
+    optimizer = keras.optimizers.AdamW(rate, weight_decay=config.optimizer.weight_decay, clipnorm=1.0)
+    optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
+    return optimizer
+
+
+def _watcher(config: KerasConfig, val: Examples, on_epoch: OnEpoch | None) -> Any:
+    """The callback that measures val, tells the log, keeps the best weights and stops in time."""
+    import keras
+
+    support = np.bincount(val.truth, minlength=len(val.classes))
+    val_weight = (1.0 / np.maximum(support, 1))[val.truth]
+
+    class Watcher(keras.callbacks.Callback):
+        def __init__(self) -> None:
+            super().__init__()
+            self.history: list[dict[str, float]] = []
+            self.best_loss = np.inf
+            self.best_epoch = 0
+            self.best_weights: list[np.ndarray] = []
+            self.started = self.epoch_started = time.monotonic()
+
+        def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
+            self.epoch_started = time.monotonic()
+
+        def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+            probabilities = self.model.predict(val.pixels, batch_size=256, verbose=0)
+            chosen = np.clip(probabilities[np.arange(len(val)), val.truth], 1e-7, 1)
+            loss = float(np.average(-np.log(chosen), weights=val_weight))
+            matrix = confusion(val.truth, probabilities.argmax(1), len(val.classes))
+            row = {
+                "train_loss": float(logs["loss"]),
+                "val_loss": loss,
+                "val_balanced_accuracy": float(balanced_accuracy(matrix)),
+                "learning_rate": float(keras.ops.convert_to_numpy(self.model.optimizer.learning_rate)),
+                "seconds": time.monotonic() - self.epoch_started,
+            }
+            self.history.append(row)
+            better = loss < self.best_loss - config.early_stopping.min_delta
+            if better or not self.best_weights:
+                self.best_loss, self.best_epoch, self.best_weights = loss, epoch + 1, self.model.get_weights()
+            self._tell(epoch + 1, row, better)
+            if on_epoch:
+                on_epoch(epoch + 1, row)
+            if not np.isfinite(row["train_loss"]):
+                log.info("The training loss is not finite any more: stopped.")
+                self.model.stop_training = True
+            elif epoch + 1 - max(self.best_epoch, config.early_stopping.start_epoch) >= config.early_stopping.patience:
+                log.info("No better loss on val for %s epochs: stopped.", config.early_stopping.patience)
+                self.model.stop_training = True
+            elif config.max_seconds and time.monotonic() - self.started > config.max_seconds:
+                log.info("The time for training (%.0f s) is over: stopped.", config.max_seconds)
+                self.model.stop_training = True
+
+        def _tell(self, epoch: int, row: Mapping[str, float], better: bool) -> None:
+            left = (time.monotonic() - self.started) / epoch * (config.epochs - epoch)
+            log.info(
+                "epoch %*d/%d  loss %.3f  val loss %.3f%s  val balanced accuracy %.3f  %.1f s  at most %s left",
+                *(len(str(config.epochs)), epoch, config.epochs, row["train_loss"], row["val_loss"]),
+                *("*" if better else " ", row["val_balanced_accuracy"], row["seconds"], spoken(left)),
+            )
+
+    return Watcher()
+
+
+def spoken(seconds: float) -> str:
+    """A duration for a log line: "45 s", "3 min 20 s", "2 h 5 min"."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60} s"
+    return f"{whole // 3600} h {whole % 3600 // 60} min"
+
+
+def to_onnx(model: Any) -> bytes:
+    """The network as an ONNX graph: uint8 pixels in, probabilities first and the embedding second out."""
+    import keras
+
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "model.onnx"
+        signature = [keras.InputSpec(shape=(None, *model.inputs[0].shape[1:]), dtype="uint8", name="pixels")]
+        model.export(str(path), format="onnx", input_signature=signature, verbose=False)
+        return path.read_bytes()

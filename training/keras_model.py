@@ -1,0 +1,35 @@
+"""The networks that Keras trains, built from their options."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from training.config import CnnOptions
+
+
+def small_cnn(options: CnnOptions, shape: tuple[int, int, int], classes: int, seed: int) -> Any:
+    """A keras.Model: uint8[N, H, W, C] -> (probabilities float32[N, classes], embedding float32[N, filters[-1]]).
+
+    Group normalisation (Wu and He 2018, arXiv 1803.08494) instead of batch normalisation: it behaves the same in
+    training and at prediction, which on some hundred images the running averages of the latter do not.
+    """
+    import keras
+    from keras import layers
+
+    keras.utils.set_random_seed(seed)
+    inputs = keras.Input(shape, dtype="uint8", name="pixels")
+    # Each image by its own mean and spread: exposure differs between machines, structure does not.
+    value = layers.Rescaling(1 / 255)(inputs)
+    value = layers.GroupNormalization(groups=1, center=False, scale=False, epsilon=1e-3, name="standardise")(value)
+    for block, width in enumerate(options.filters):
+        for convolution in range(options.convolutions):
+            stride = options.first_stride if block == convolution == 0 else 1
+            value = layers.Conv2D(width, 3, stride, padding="same", use_bias=False, kernel_initializer="he_normal")(value)
+            value = layers.GroupNormalization(groups=min(options.groups, width))(value)
+            value = layers.ReLU()(value)
+        if block < len(options.filters) - 1 and min(value.shape[1:3]) > 1:
+            value = layers.MaxPooling2D(2)(value)
+    embedding = layers.GlobalAveragePooling2D(name="embedding")(value)
+    hidden = layers.Dropout(options.dropout, seed=seed)(embedding)
+    probabilities = layers.Dense(classes, activation="softmax", name="probabilities")(hidden)
+    return keras.Model(inputs, [probabilities, embedding], name="small_cnn")
