@@ -17,7 +17,7 @@ from airflow.sdk import CronPartitionTimetable, dag
 from darkroom_airflow import flows
 from darkroom_airflow.common import DEFAULT_ARGS, PREDICTIONS
 from darkroom_airflow.forms import fields_of, params_of
-from darkroom_airflow.operators import SparkJobOperator
+from darkroom_airflow.operators import SPARK, SparkJobOperator
 from darkroom_airflow.tasks import work
 
 from darkroom.requests import BatchRequest
@@ -45,6 +45,7 @@ def batch_inference() -> None:
         return summary
 
     predict = SparkJobOperator.partial(
+        **SPARK,
         task_id="predict",
         job="spark_apps.jobs.predict",
         map_index_template="{{ task.request['feed'] }}",

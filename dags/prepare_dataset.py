@@ -17,7 +17,7 @@ from airflow.sdk import dag
 from darkroom_airflow import flows
 from darkroom_airflow.common import DATASETS, DEFAULT_ARGS
 from darkroom_airflow.forms import fields_of, params_of
-from darkroom_airflow.operators import SparkJobOperator
+from darkroom_airflow.operators import SPARK, SparkJobOperator
 from darkroom_airflow.tasks import work
 
 from darkroom.requests import PrepareRequest
@@ -49,7 +49,9 @@ def prepare_dataset() -> None:
         return flows.split_version(dataset, version, options)
 
     @work(outlets=[DATASETS])
-    def publish(dataset: str, version: str, split_id: str, configs: list[str], outlet_events: Any = None) -> dict[str, Any]:
+    def publish(
+        dataset: str, version: str, split_id: str, configs: list[str], outlet_events: Any = None
+    ) -> dict[str, Any]:
         event = {"dataset": dataset, "version": version, "split_id": split_id, "configs": configs}
         outlet_events[DATASETS].extra = event
         return event
@@ -58,6 +60,7 @@ def prepare_dataset() -> None:
     dataset = plan["dataset"]
     raw = download(dataset, plan["source"])
     manifest = SparkJobOperator(
+        **SPARK,
         task_id="manifest",
         job="spark_apps.jobs.manifest",
         request={"dataset": dataset, "raw_index": raw["index_path"], "layout": plan["layout"]},
@@ -65,9 +68,12 @@ def prepare_dataset() -> None:
     version = manifest.output["version"]
     split_id = split(dataset, version, plan["split_options"])["split_id"]
     chosen = {"dataset": dataset, "version": version, "split_id": split_id}
-    validate = SparkJobOperator(task_id="validate", job="spark_apps.jobs.validate", request=chosen)
+    validate = SparkJobOperator(**SPARK, task_id="validate", job="spark_apps.jobs.validate", request=chosen)
     preprocess = SparkJobOperator(
-        task_id="preprocess", job="spark_apps.jobs.preprocess", request={**chosen, "transforms": plan["transforms"]}
+        **SPARK,
+        task_id="preprocess",
+        job="spark_apps.jobs.preprocess",
+        request={**chosen, "transforms": plan["transforms"]},
     )
     eda(dataset, version)
     split_eda = eda.override(task_id="split_eda")(dataset, version, split_id)

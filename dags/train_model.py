@@ -19,7 +19,7 @@ from airflow.sdk import dag
 from darkroom_airflow import flows
 from darkroom_airflow.common import DEFAULT_ARGS, TRAIN_RUN_TYPES, TRAIN_SCHEDULE
 from darkroom_airflow.forms import fields_of, params_of
-from darkroom_airflow.operators import SparkJobOperator
+from darkroom_airflow.operators import SPARK, SparkJobOperator
 from darkroom_airflow.tasks import work
 
 from darkroom.requests import TrainRequest
@@ -60,12 +60,13 @@ def train_model() -> None:
     def promote(verdict: dict[str, Any]) -> dict[str, Any]:
         return flows.promote(verdict)
 
-    @work(trigger_rule="all_done")
+    @work
     def close_runs(parent_run_id: str) -> None:
         flows.close_runs(parent_run_id)
 
     planned = plan()
     examples = SparkJobOperator(
+        **SPARK,
         task_id="ensure_examples",
         job="spark_apps.jobs.preprocess",
         request={key: planned[key] for key in ("dataset", "version", "split_id", "transforms")},
@@ -74,13 +75,14 @@ def train_model() -> None:
     spark_tasks = configs_of.override(task_id="spark_configs")("mllib", planned["configs"])
     keras = train_keras.expand(config=keras_tasks)
     spark = SparkJobOperator.partial(
+        **SPARK,
         task_id="train_spark",
         job="training.jobs.train_mllib",
         map_index_template="{{ task.request['name'] }}",
     ).expand(request=spark_tasks)
     examples >> [keras, spark]
     promoted = promote(gate(evaluate(planned, keras, spark.output)))
-    promoted >> close_runs(planned["parent_run_id"]).as_teardown(setups=planned.operator)
+    promoted >> close_runs(planned["parent_run_id"]).as_teardown()
 
 
 train_model()

@@ -57,7 +57,9 @@ def bound_model(lake: Storage, feed: str) -> str:
     try:
         model = json.loads(lake.read(path))["model"]
     except (ValueError, KeyError, TypeError) as error:
-        raise InvalidRequest(f'{lake.uri(path)} cannot be read ({error!r}). Expected JSON such as {{"model": "phantom"}}.') from None
+        raise InvalidRequest(
+            f'{lake.uri(path)} cannot be read ({error!r}). Expected JSON such as {{"model": "phantom"}}.'
+        ) from None
     return str(model)
 
 

@@ -90,7 +90,9 @@ class PrepareRequest(BaseModel):
     def _together(self) -> PrepareRequest:
         total = self.train + self.val + self.test
         if abs(total - 1) > 1e-6:
-            raise ValueError(f"the shares for training, validation and testing add up to {total:g}; make them add up to 1")
+            raise ValueError(
+                f"the shares for training, validation and testing add up to {total:g}; make them add up to 1"
+            )
         if self.source != "phantom" and not self.location:
             raise ValueError(f"the source {self.source!r} needs a location; none was given")
         if self.source == "phantom" and self.location:
@@ -133,10 +135,14 @@ class TrainRequest(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    dataset: str = Field("", title="Dataset", description="Empty: the one whose event started this run, or the setting.")
+    dataset: str = Field(
+        "", title="Dataset", description="Empty: the one whose event started this run, or the setting."
+    )
     split_id: str = Field("", title="Split", description="A split_id. Empty: the dataset's newest split.")
     configs: list[str] = Field(
-        [], title="Training configs", description="Names of files in training/configs. Empty: those of the event, or all."
+        [],
+        title="Training configs",
+        description="Names of files in training/configs. Empty: those of the event, or all.",
     )
     seed: int = Field(0, ge=0, le=2**31 - 1, title="Seed", description="Decides initial weights and shuffling.")
 
@@ -169,7 +175,9 @@ def parse_request(kind: type[RequestType], fields: dict[str, Any]) -> RequestTyp
             name = ".".join(str(part) for part in fault["loc"]) or "the form"
             received = f" (received {fault['input']!r})" if fault["loc"] else ""
             faults.append(f"{name}: {fault['msg'].removeprefix('Value error, ')}{received}")
-        raise InvalidRequest("The request cannot be used. " + "; ".join(faults) + ". Correct it and trigger again.") from None
+        raise InvalidRequest(
+            "The request cannot be used. " + "; ".join(faults) + ". Correct it and trigger again."
+        ) from None
 
 
 def checked_partition_date(key: str | None) -> str:

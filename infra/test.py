@@ -51,7 +51,9 @@ def run(names: list[str]) -> int:
     for name in names:
         suite, started = SUITES[name], time.monotonic()
         print(f"\n=== {name} (budget {suite.minutes:g} min on 2 cores)", flush=True)
-        codes = [subprocess.run(command, cwd=ROOT, env=environment, check=False).returncode for command in suite.commands]  # noqa: S603
+        codes = [
+            subprocess.run(command, cwd=ROOT, env=environment, check=False).returncode for command in suite.commands
+        ]
         minutes = (time.monotonic() - started) / 60
         state = "failed" if any(codes) else "passed"
         over = "  OVER ITS BUDGET" if minutes > suite.minutes else ""
@@ -65,7 +67,10 @@ def main() -> int:
     wanted = sys.argv[1:]
     unknown = [name for name in wanted if name != "all" and name not in SUITES]
     if not wanted or unknown:
-        print(f"usage: python -m infra.test all | {' | '.join(SUITES)}   (received: {' '.join(wanted) or 'nothing'})", file=sys.stderr)
+        print(
+            f"usage: python -m infra.test all | {' | '.join(SUITES)}   (received: {' '.join(wanted) or 'nothing'})",
+            file=sys.stderr,
+        )
         return 2
     return run([part for name in wanted for part in (IN_ALL if name == "all" else (name,))])
 

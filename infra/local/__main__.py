@@ -40,7 +40,9 @@ def status(local: Local) -> None:
 def reset(local: Local) -> None:
     """Stops everything and deletes all that runs have made; the environment stays."""
     services.stop(local, say)
-    removed = [entry for entry in local.home.iterdir() if entry.name not in KEPT_BY_RESET] if local.home.is_dir() else []
+    removed = (
+        [entry for entry in local.home.iterdir() if entry.name not in KEPT_BY_RESET] if local.home.is_dir() else []
+    )
     for entry in removed:
         if entry.is_dir() and not entry.is_symlink():
             shutil.rmtree(entry)

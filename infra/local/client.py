@@ -33,7 +33,9 @@ class AirflowClient:
             self._login()
             answer = self._http.request(method, f"/api/v2{path}", **kwargs)
         if answer.is_error:
-            raise httpx.HTTPStatusError(f"{method} {path}: {answer.status_code} {answer.text[:500]}", request=answer.request, response=answer)
+            raise httpx.HTTPStatusError(
+                f"{method} {path}: {answer.status_code} {answer.text[:500]}", request=answer.request, response=answer
+            )
         return answer.json() if answer.content else None
 
     def ensure_pool(self, name: str, slots: int, description: str) -> None:
@@ -53,7 +55,9 @@ class AirflowClient:
             time.sleep(0.5)  # between two questions to the API
         errors = self.call("GET", "/importErrors")["import_errors"]
         detail = errors[0]["stack_trace"].strip().splitlines()[-1] if errors else "no import error is recorded"
-        raise TimeoutError(f"the DAGs {', '.join(sorted(set(dag_ids) - found))} did not appear in {seconds:.0f} s: {detail}")
+        raise TimeoutError(
+            f"the DAGs {', '.join(sorted(set(dag_ids) - found))} did not appear in {seconds:.0f} s: {detail}"
+        )
 
     def trigger(self, dag_id: str, conf: dict[str, Any], partition_key: str | None = None) -> str:
         """Starts a run; returns its run_id."""
@@ -75,10 +79,10 @@ class AirflowClient:
         return int(self.call("POST", "/backfills", json=body)["id"])
 
     def runs(self, dag_id: str, since: str | None = None) -> list[dict[str, Any]]:
-        """The newest runs, newest first; only those queued after ``since`` (ISO time) when it is given."""
-        params: dict[str, Any] = {"order_by": "-run_after", "limit": 50}
+        """The newest runs, newest first; only those made after ``since`` (ISO time, UTC) when it is given."""
+        params: dict[str, Any] = {"order_by": "-id", "limit": 50}
         found: list[dict[str, Any]] = self.call("GET", f"/dags/{dag_id}/dagRuns", params=params)["dag_runs"]
-        return [run for run in found if since is None or (run["queued_at"] or "") >= since]
+        return [run for run in found if since is None or not run["queued_at"] or run["queued_at"] >= since]
 
     def run(self, dag_id: str, run_id: str) -> dict[str, Any]:
         found: dict[str, Any] = self.call("GET", f"/dags/{dag_id}/dagRuns/{run_id}")
@@ -86,14 +90,18 @@ class AirflowClient:
 
     def tasks(self, dag_id: str, run_id: str) -> list[dict[str, Any]]:
         """The run's task instances."""
-        found: list[dict[str, Any]] = self.call("GET", f"/dags/{dag_id}/dagRuns/{run_id}/taskInstances")["task_instances"]
+        found: list[dict[str, Any]] = self.call("GET", f"/dags/{dag_id}/dagRuns/{run_id}/taskInstances")[
+            "task_instances"
+        ]
         return found
 
     def xcom(self, dag_id: str, run_id: str, task_id: str, map_index: int = -1) -> Any:
         """What a task returned, or None."""
         path = f"/dags/{dag_id}/dagRuns/{run_id}/taskInstances/{task_id}/xcomEntries/return_value"
         try:
-            return self.call("GET", path, params={"map_index": map_index, "deserialize": False, "stringify": False})["value"]
+            return self.call("GET", path, params={"map_index": map_index, "deserialize": False, "stringify": False})[
+                "value"
+            ]
         except httpx.HTTPStatusError as error:
             if error.response.status_code == 404:
                 return None

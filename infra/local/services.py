@@ -137,7 +137,7 @@ def healthy(service: Service) -> bool:
     if service.health is None:
         return True
     try:
-        with urllib.request.urlopen(service.health, timeout=5) as answer:  # noqa: S310 - our own loopback address
+        with urllib.request.urlopen(service.health, timeout=5) as answer:
             return bool(answer.status == 200)
     except OSError:
         return False
@@ -149,7 +149,7 @@ def log_of(local: Local, service: Service) -> Path:
 
 def _spawn(local: Local, service: Service, environment: dict[str, str]) -> None:
     with log_of(local, service).open("ab") as log:
-        process = subprocess.Popen(  # noqa: S603 - commands are ours
+        process = subprocess.Popen(
             service.command, stdout=log, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL,
             env=environment, cwd=ROOT, start_new_session=True,
         )  # fmt: skip
@@ -160,7 +160,7 @@ def _spawn(local: Local, service: Service, environment: dict[str, str]) -> None:
 def _run_once(local: Local, name: str, command: list[str], environment: dict[str, str]) -> None:
     log = local.logs / f"{name}.log"
     with log.open("ab") as file:
-        done = subprocess.run(command, stdout=file, stderr=subprocess.STDOUT, env=environment, cwd=ROOT, check=False)  # noqa: S603
+        done = subprocess.run(command, stdout=file, stderr=subprocess.STDOUT, env=environment, cwd=ROOT, check=False)
     if done.returncode:
         raise CannotRun(f"{name} ended with exit code {done.returncode}. Its log: {log}\n{tail(log)}")
 
@@ -174,7 +174,9 @@ def _wait(local: Local, service: Service, seconds: float = 180) -> None:
         if healthy(service):
             return
         time.sleep(0.3)  # between two questions to a server that is coming up
-    raise CannotRun(f"{service.name} did not answer at {service.health} in {seconds:.0f} s. Its log: {log_of(local, service)}")
+    raise CannotRun(
+        f"{service.name} did not answer at {service.health} in {seconds:.0f} s. Its log: {log_of(local, service)}"
+    )
 
 
 def tail(log: Path, lines: int = 8) -> str:

@@ -11,12 +11,11 @@ from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import quote
 
-from darkroom_airflow.common import DATASETS
-
 from darkroom.errors import InvalidRequest
 from darkroom.requests import PrepareRequest, TrainRequest, parse_request
 from darkroom.settings import get_settings
 from darkroom.storage import open_lake
+from darkroom_airflow.common import DATASETS
 
 log = logging.getLogger(__name__)
 
@@ -72,10 +71,11 @@ def split_version(dataset: str, version: str, options: dict[str, Any]) -> dict[s
 
 def plan_training(fields: dict[str, Any], asset_events: Any, dag_run: Any) -> dict[str, Any]:
     """What this run trains: from the form, else the newest dataset event, else the schedule's setting."""
+    from training.flow import plan
+
     from darkroom.contract import images_table, splits_table
     from darkroom.splitting_flow import newest_split
     from darkroom.tables import Table
-    from training.flow import plan
 
     lake = open_lake()
     request = parse_request(TrainRequest, fields)
@@ -96,7 +96,9 @@ def plan_training(fields: dict[str, Any], asset_events: Any, dag_run: Any) -> di
         )
     version = str(recorded["version"])
     if Table(lake, images_table(dataset)).last_commit({"version": version}) is None:
-        raise InvalidRequest(f"The split {split_id} names the dataset version {version}, which {lake.root} does not hold.")
+        raise InvalidRequest(
+            f"The split {split_id} names the dataset version {version}, which {lake.root} does not hold."
+        )
     return plan(
         lake,
         {
@@ -158,7 +160,9 @@ def find_feeds(fields: dict[str, Any], dag_run: Any) -> list[dict[str, Any]]:
     requests = feeds_of_date(lake, fields, dag_run.partition_key, dag_run.start_date)
     if str(dag_run.run_type) == "scheduled" and get_settings().inbox_wait_seconds:
         for request in requests:
-            if not wait_for_inbox(lake, request["feed"], request["dt"], clock=lambda: datetime.now(UTC), sleep=time.sleep):
+            if not wait_for_inbox(
+                lake, request["feed"], request["dt"], clock=lambda: datetime.now(UTC), sleep=time.sleep
+            ):
                 log.warning("The inbox of %s for %s did not become complete in time.", request["feed"], request["dt"])
     return requests
 

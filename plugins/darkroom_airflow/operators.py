@@ -12,8 +12,11 @@ from typing import Any
 from airflow.providers.apache.spark.operators.spark_submit import SparkSubmitOperator
 
 from darkroom.errors import DarkroomError, MachineryError
-
+from darkroom.settings import get_settings
 from darkroom_airflow.links import OpenReport
+
+# What every Spark task is submitted through: one slot on a laptop, and the connection that decides where Spark runs.
+SPARK = {"pool": "spark", "conn_id": get_settings().spark_connection}
 
 
 class SparkJobOperator(SparkSubmitOperator):
@@ -28,8 +31,6 @@ class SparkJobOperator(SparkSubmitOperator):
     operator_extra_links = (OpenReport(),)
 
     def __init__(self, *, job: str, request: dict[str, Any], **kwargs: Any) -> None:
-        kwargs.setdefault("pool", "spark")
-        kwargs.setdefault("conn_id", "spark_default")
         super().__init__(application="", **kwargs)
         self.job = job
         self.request = request
@@ -37,7 +38,9 @@ class SparkJobOperator(SparkSubmitOperator):
     def execute(self, context: Any) -> dict[str, Any]:
         spec = find_spec(self.job)
         if spec is None or spec.origin is None:
-            raise MachineryError(f"The Spark job {self.job} is not installed beside Airflow. Install the darkroom package.")
+            raise MachineryError(
+                f"The Spark job {self.job} is not installed beside Airflow. Install the darkroom package."
+            )
         with tempfile.TemporaryDirectory(prefix="darkroom-outcome-") as outcome:
             self.application = spec.origin
             self.application_args = ["--request", json.dumps(self.request), "--outcome", outcome]

@@ -9,7 +9,6 @@ from airflow.providers.standard.decorators.python import _PythonDecoratedOperato
 from airflow.sdk.bases.decorator import TaskDecorator, task_decorator_factory
 
 from darkroom.errors import DarkroomError
-
 from darkroom_airflow.links import OpenMlflow, OpenReport
 
 

@@ -1,0 +1,47 @@
+"""Fills an inbox with images of a dataset, so that there is something to classify: for the demo and for trials."""
+
+from __future__ import annotations
+
+import json
+from pathlib import PurePosixPath
+
+import pyarrow.compute as pc
+
+from darkroom.contract import TEST, images_table, inbox, inbox_binding, splits_table, stable_hash
+from darkroom.errors import DataError
+from darkroom.storage import Storage
+from darkroom.tables import Table
+
+
+def fill_inbox(
+    lake: Storage, *, dataset: str, version: str, split_id: str, feed: str, dates: list[str], per_date: int, seed: int
+) -> int:
+    """Copies a seeded sample of the test split into inbox/<feed>/dt=<date>/, and binds the feed to the dataset's model.
+
+    Each date gets its own images, at most ``per_date`` of them, under their content_id. Files that are there stay as
+    they are, so that doing it again changes nothing. Returns how many images the dates hold. Raises DataError when the
+    test split is empty.
+    """
+    splits = Table(lake, splits_table(dataset)).read({"split_id": split_id}, columns=["content_id", "split"])
+    wanted = splits.filter(pc.equal(splits["split"], TEST))["content_id"].to_pylist()
+    if not wanted:
+        raise DataError(
+            f"The split {split_id} of {dataset} has no test images to put into the inbox. Prepare it again."
+        )
+    images = Table(lake, images_table(dataset)).read({"version": version}, columns=["content_id", "uri", "path"])
+    sources = {row["content_id"]: row for row in reversed(images.to_pylist())}
+    order = sorted(wanted, key=lambda content_id: stable_hash(f"{seed}/{feed}/{content_id}", 32))
+    per_date = min(per_date, max(1, len(order) // len(dates)))
+    lake.write(inbox_binding(feed), json.dumps({"model": dataset}).encode())
+    placed = 0
+    for number, dt in enumerate(dates):
+        folder = inbox(feed, dt)
+        present = {blob.path for blob in lake.list(folder)}
+        for content_id in order[number * per_date : (number + 1) * per_date]:
+            suffix = PurePosixPath(sources[content_id]["path"]).suffix.lower()
+            target = f"{folder}/{content_id[:16]}{suffix}"
+            if target not in present:
+                lake.write(target, lake.read(sources[content_id]["uri"]))
+            placed += 1
+        lake.create(f"{folder}/_SUCCESS", b"")
+    return placed

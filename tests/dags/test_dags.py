@@ -1,0 +1,113 @@
+"""The DAG files: what they are called, how they are wired, and that reading them does no work."""
+
+from __future__ import annotations
+
+import itertools
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+pytestmark = pytest.mark.dags
+
+ROOT = Path(__file__).resolve().parents[2]
+FILES = sorted((ROOT / "dags").glob("*.py"))
+
+
+def arrows(dag):
+    return {(task.task_id, after) for task in dag.tasks for after in task.downstream_task_ids}
+
+
+def it_has_one_dag_a_file_named_like_the_file(dags):
+    assert set(dags) == {path.stem for path in FILES}
+
+
+def it_explains_every_dag_and_tags_it(dags):
+    for dag in dags.values():
+        assert "**When:**" in dag.doc_md
+        assert "darkroom" in dag.tags
+
+
+def it_gives_every_form_field_a_title_a_sentence_a_default_and_a_check(dags):
+    for dag in dags.values():
+        for name in dag.params:
+            schema = dag.params.get_param(name).schema
+            assert schema["title"], name
+            assert dag.params.get_param(name).description.endswith("."), name
+            assert schema["type"], name
+        dag.params.validate()
+
+
+def it_prepares_before_it_publishes_and_validates_before_it_preprocesses(dags):
+    wired = arrows(dags["prepare_dataset"])
+    chain = ["check_request", "download", "manifest", "split", "validate", "preprocess", "publish"]
+    assert set(itertools.pairwise(chain)) <= wired
+    assert ("manifest", "eda") in wired
+    assert ("validate", "split_eda") in wired
+
+
+def it_publishes_the_dataset_that_training_waits_for(dags):
+    publish = dags["prepare_dataset"].get_task("publish")
+    assert [asset.name for asset in publish.outlets] == ["darkroom_datasets"]
+    assert [asset.name for asset in dags["train_model"].timetable.asset_condition.objects] == ["darkroom_datasets"]
+
+
+def it_gates_before_it_promotes(dags):
+    chain = ["ensure_examples", "train_keras", "evaluate", "gate", "promote", "close_runs"]
+    assert set(itertools.pairwise(chain)) <= arrows(dags["train_model"])
+
+
+def it_does_not_let_training_be_backfilled(dags):
+    assert {kind.value for kind in dags["train_model"].allowed_run_types} == {"manual", "asset_triggered", "scheduled"}
+
+
+def it_does_not_let_clean_up_decide_whether_training_succeeded(dags):
+    assert dags["train_model"].get_task("close_runs").is_teardown
+
+
+def it_makes_every_date_a_partition(dags):
+    timetable = dags["batch_inference"].timetable
+    assert type(timetable).__name__ == "CronPartitionTimetable"
+    assert timetable.key_format == "%Y-%m-%d"
+
+
+def it_sends_every_spark_job_through_the_pool_and_the_connection(dags):
+    jobs = [task for dag in dags.values() for task in dag.tasks if task.task_type == "SparkJobOperator"]
+    assert len(jobs) == 6
+    assert {task.pool for task in jobs} == {"spark"}
+    assert {task.partial_kwargs["conn_id"] if task.is_mapped else task._conn_id for task in jobs} == {"spark_default"}
+
+
+def it_never_retries_what_the_user_must_correct(dags):
+    from darkroom.errors import InvalidRequest, StorageUnavailable
+
+    for dag in dags.values():
+        for task in dag.tasks:
+            policy = task.retry_policy
+            assert policy.evaluate(InvalidRequest("no"), 1, 3).action.value == "fail"
+            assert policy.evaluate(StorageUnavailable("away"), 1, 3).action.value == "retry"
+
+
+def it_imports_nothing_heavy_while_parsing():
+    code = (
+        "import sys, runpy, pathlib\n"
+        "[runpy.run_path(str(path)) for path in sorted(pathlib.Path('dags').glob('*.py'))]\n"
+        "print([name for name in ('tensorflow', 'keras', 'mlflow', 'pyspark', 'great_expectations', 'pandas', 'sklearn', 'matplotlib')"
+        " if name in sys.modules])\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True, env={**_environment()}
+    )
+    assert done.stdout.strip().splitlines()[-1] == "[]"
+
+
+def it_keeps_every_dag_file_on_few_screens():
+    for path in FILES:
+        assert len(path.read_text().splitlines()) <= 100, path.name
+
+
+def _environment():
+    import os
+
+    return {**os.environ, "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'plugins'}"}

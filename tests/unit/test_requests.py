@@ -1,0 +1,82 @@
+"""Forms: every wrong field is found before any work starts, alone and together."""
+
+from __future__ import annotations
+
+import pytest
+
+from darkroom.errors import InvalidRequest
+from darkroom.requests import BatchRequest, PrepareRequest, TrainRequest, checked_partition_date, parse_request
+
+pytestmark = pytest.mark.unit
+
+WRONG = {
+    "dataset": "My Data",
+    "source": "ftp",
+    "images": 3,
+    "groups": "(",
+    "train": 0.0,
+    "rebalance": "smote",
+    "configs": [],
+    "seed": -1,
+}
+
+
+def it_accepts_an_empty_form():
+    assert parse_request(PrepareRequest, {}).dataset == "phantom"
+
+
+@pytest.mark.parametrize("name", WRONG)
+def it_names_the_one_field_that_is_wrong(name):
+    with pytest.raises(InvalidRequest, match=name):
+        parse_request(PrepareRequest, {name: WRONG[name]})
+
+
+def it_names_all_wrong_fields_together():
+    with pytest.raises(InvalidRequest) as caught:
+        parse_request(PrepareRequest, WRONG)
+    assert all(f"{name}: " in caught.value.message or f"{name}." in caught.value.message for name in WRONG)
+
+
+@pytest.mark.parametrize(
+    ("fields", "word"),
+    [
+        ({"train": 0.7, "val": 0.2, "test": 0.2}, "add up to 1.1"),
+        ({"source": "archive"}, "needs a location"),
+        ({"location": "/data"}, "takes no location"),
+        ({"source": "archive", "location": "/a.zip", "sha256": "12"}, "64 hex digits"),
+        ({"source": "folder", "location": "/a", "sha256": "a" * 64}, "goes with an archive"),
+        ({"labels": "{"}, "not JSON"),
+        ({"labels": '{"a": 1}'}, "JSON object from class name to class name"),
+        ({"labels": "(["}, "regular expression"),
+        ({"colour": "red"}, "colour"),
+    ],
+)
+def it_refuses_fields_that_do_not_go_together(fields, word):
+    with pytest.raises(InvalidRequest, match=word):
+        parse_request(PrepareRequest, fields)
+
+
+def it_says_what_was_received():
+    with pytest.raises(InvalidRequest, match="'smote'"):
+        parse_request(PrepareRequest, {"rebalance": "smote"})
+
+
+@pytest.mark.parametrize("key", [None, "", "2026-1-5", "20260105", "yesterday", "2026-02-30", "2026-01-05T00:00:00"])
+def it_refuses_what_is_not_a_date(key):
+    with pytest.raises(InvalidRequest, match="2026-01-31"):
+        checked_partition_date(key)
+
+
+def it_takes_a_date():
+    assert checked_partition_date("2026-02-28") == "2026-02-28"
+
+
+@pytest.mark.parametrize("kind", [TrainRequest, BatchRequest])
+def it_refuses_unknown_fields_in_every_form(kind):
+    with pytest.raises(InvalidRequest, match="surprise"):
+        parse_request(kind, {"surprise": 1})
+
+
+def it_reads_a_label_map_or_a_pattern():
+    assert parse_request(PrepareRequest, {"labels": '{"a": "b"}'}).layout()["labels"] == {"a": "b"}
+    assert parse_request(PrepareRequest, {"labels": "^([a-z]+)"}).layout()["labels"] == "^([a-z]+)"
