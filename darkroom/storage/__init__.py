@@ -9,8 +9,9 @@ from darkroom.errors import InvalidRequest
 from darkroom.settings import get_settings
 from darkroom.storage.base import Blob, Storage, StorageOptions
 from darkroom.storage.folder import FolderStorage
+from darkroom.storage.s3 import S3Storage
 
-__all__ = ["Blob", "FolderStorage", "Storage", "StorageOptions", "open_lake", "open_storage"]
+__all__ = ["Blob", "FolderStorage", "S3Storage", "Storage", "StorageOptions", "open_lake", "open_storage"]
 
 
 def open_storage(root_uri: str, options: StorageOptions | None = None) -> Storage:
@@ -25,6 +26,8 @@ def open_storage(root_uri: str, options: StorageOptions | None = None) -> Storag
     parts = urlsplit(root_uri)
     if parts.scheme == "file" and parts.netloc in ("", "localhost"):
         return FolderStorage(Path(unquote(parts.path)))
+    if parts.scheme == "s3":
+        return S3Storage(root_uri, options)
     raise InvalidRequest(f"The address {root_uri!r} cannot be opened. Expected a folder or s3://bucket/prefix.")
 
 

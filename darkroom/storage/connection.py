@@ -1,0 +1,112 @@
+"""The connection to one bucket of an object store: the client of this process, and its failures as our errors."""
+
+from __future__ import annotations
+
+import os
+import re
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+from urllib.parse import urlsplit
+from xml.etree import ElementTree
+
+import urllib3
+from minio import Minio
+from minio.error import MinioException, S3Error
+
+from darkroom.errors import DarkroomError, InvalidRequest, StorageUnavailable
+from darkroom.storage.base import StorageOptions
+
+TRIES = 5
+"""How often a request is sent before the object store counts as unavailable."""
+
+BUSY = (429, 500, 502, 503, 504)
+_PASSING = (*BUSY, 409, 412)
+_PAUSE_SECONDS = 0.2
+_FAILURES = (MinioException, urllib3.exceptions.HTTPError, ElementTree.ParseError)
+_CODE = re.compile(rb"<Code>([^<]{1,80})</Code>")
+
+
+class Connection:
+    """Reaches ``bucket`` with ``options``. One connection pool a process: it can be pickled, and used after a fork."""
+
+    def __init__(self, bucket: str, options: StorageOptions) -> None:
+        self.bucket = bucket
+        self.options = options
+        self.address = options.address
+        self._pools: dict[int, tuple[Minio, urllib3.PoolManager]] = {}
+
+    def __getstate__(self) -> dict[str, Any]:
+        return self.__dict__ | {"_pools": {}}
+
+    @property
+    def client(self) -> Minio:
+        return self._pool()[0]
+
+    @property
+    def http(self) -> urllib3.PoolManager:
+        return self._pool()[1]
+
+    @contextmanager
+    def told(self, action: str) -> Iterator[None]:
+        """Turns what the client raises into one of our errors. No text of it holds a key or a signature."""
+        try:
+            yield
+        except S3Error as error:
+            raise self.refused(action, error.response.status, f"{error.code}, {error.message}") from None
+        except _FAILURES as error:
+            raise self.unavailable(action, error) from None
+
+    def refused(self, action: str, status: int, said: str) -> DarkroomError:
+        """What an answer of the object store that is not a success means for whoever asked."""
+        what = f"Could not {action} in the bucket {self.bucket} at {self.address}: HTTP {status} ({said})."
+        if status in _PASSING:
+            return StorageUnavailable(f"{what} Nothing was left half-written. Run it again.")
+        if status in (401, 403):
+            return InvalidRequest(
+                f"{what} The login was refused or may not do this. Check DARKROOM_S3_ACCESS_KEY, "
+                "DARKROOM_S3_SECRET_KEY, DARKROOM_S3_REGION, the rights on the bucket and this machine's clock."
+            )
+        if status == 404:
+            return InvalidRequest(f"{what} Create the bucket, or name another in DARKROOM_LAKE.")
+        return InvalidRequest(f"{what} Check DARKROOM_LAKE, DARKROOM_S3_ENDPOINT and DARKROOM_S3_REGION.")
+
+    def unavailable(self, action: str, error: Exception) -> StorageUnavailable:
+        """The error for an object store that does not answer, or answers what no object store does."""
+        reason = str(getattr(error, "reason", None) or error)[:300]
+        return StorageUnavailable(
+            f"Could not {action} in the bucket {self.bucket} at {self.address} in {TRIES} tries: {reason}. Nothing "
+            "was left half-written. Check that the object store is up and DARKROOM_S3_ENDPOINT names it."
+        )
+
+    def _pool(self) -> tuple[Minio, urllib3.PoolManager]:
+        if (found := self._pools.get(os.getpid())) is None:
+            retries = urllib3.Retry(total=TRIES - 1, backoff_factor=_PAUSE_SECONDS, status_forcelist=BUSY)
+            http = urllib3.PoolManager(maxsize=16, timeout=urllib3.Timeout(connect=5, read=60), retries=retries)
+            client = Minio(
+                urlsplit(self.address).netloc,
+                access_key=self.options.access_key,
+                secret_key=self.options.secret_key,
+                secure=self.options.secure,
+                region=self.options.region,
+                http_client=http,
+            )
+            found = self._pools.setdefault(os.getpid(), (client, http))
+        return found
+
+
+def pause(number: int) -> None:
+    """The wait before try ``number`` of a request: none before the first, then a growing one."""
+    time.sleep(_PAUSE_SECONDS * (2 ** (number - 1) - 1))
+
+
+def is_absent(error: S3Error) -> bool:
+    """True when the object is not there; a missing bucket is another thing."""
+    return error.response.status == 404 and error.code != "NoSuchBucket"
+
+
+def error_code(body: bytes) -> str:
+    """The code in an S3 error's XML body."""
+    found = _CODE.search(body)
+    return found.group(1).decode(errors="replace") if found else "no reason given"
