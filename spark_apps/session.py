@@ -6,8 +6,10 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+import darkroom
 from darkroom.settings import get_settings
 
 if TYPE_CHECKING:
@@ -62,6 +64,8 @@ def session_conf(*, local: bool, submitted: bool) -> dict[str, str]:
     }
     if local:
         conf |= {"spark.driver.host": "127.0.0.1", "spark.driver.bindAddress": "127.0.0.1"}
+        # Workers of this machine import what the driver imported, wherever they were started.
+        conf["spark.executorEnv.PYTHONPATH"] = str(Path(darkroom.__file__).parents[1])
     if not submitted:
         conf["spark.ui.enabled"] = "false"
     if get_settings().lake_uri.startswith("s3://"):
