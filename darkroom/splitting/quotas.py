@@ -87,7 +87,7 @@ def assign(contents: Contents, classes: Classes, units: Ints, split: Ints, optio
     counts = classes.table(split)
     members = dict(iter(frame.groupby("stratum")))
     for rank, stratum in found.groupby("stratum", sort=True):
-        code = int(by_rarity[rank])
+        code = int(by_rarity[int(stratum["stratum"].iloc[0])])
         minimum = options.minimum_per_class - counts[code]
         chosen = _fill(stratum, wanted[code] - counts[code], minimum, surplus=options.counts is not None)
         these = members[rank]
