@@ -2,7 +2,8 @@
 ### From a pile of labelled images to a dataset version that can be trained on
 
 Trigger it with the form. It downloads the images, describes every file, draws what there is to see, splits them
-without leaks into train, val and test, checks the result with Great Expectations, and cuts the pixels that training reads.
+without leaks into train, val and test, checks the result with Great Expectations, and cuts the pixels that training
+reads.
 
 **When:** a dataset is new or has grown. Running it again on the same images changes nothing and says so.
 

@@ -46,7 +46,7 @@ class PrepareRequest(BaseModel):
     labels: str = Field(
         "",
         title="Label map",
-        description='Optional. A JSON map such as {"cat_1": "cat"}, or a regular expression; its first group is the class.',
+        description='Optional. JSON such as {"cat_1": "cat"}, or a regular expression; its first group is the class.',
     )
     groups: str = Field(
         "",
@@ -184,8 +184,8 @@ def checked_partition_date(key: str | None) -> str:
     """The date of a partitioned run, YYYY-MM-DD. Raises InvalidRequest without a usable one."""
     if not key:
         raise InvalidRequest(
-            "This run has no partition key. batch_inference classifies one date: trigger it with a partition key such as "
-            "2026-01-31, or run a backfill of that date."
+            "This run has no partition key. batch_inference classifies one date: trigger it with a partition key such "
+            "as 2026-01-31, or run a backfill of that date."
         )
     try:
         parsed = date.fromisoformat(key)

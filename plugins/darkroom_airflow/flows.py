@@ -91,8 +91,8 @@ def plan_training(fields: dict[str, Any], asset_events: Any, dag_run: Any) -> di
     recorded = splits.last_commit({"split_id": split_id}) if split_id else None
     if recorded is None:
         raise InvalidRequest(
-            f"The dataset {dataset!r} has no split {split_id or 'yet'} in {lake.root}. Run prepare_dataset for it first, "
-            "or name another dataset."
+            f"The dataset {dataset!r} has no split {split_id or 'yet'} in {lake.root}. Run prepare_dataset for it "
+            "first, or name another dataset."
         )
     version = str(recorded["version"])
     if Table(lake, images_table(dataset)).last_commit({"version": version}) is None:
