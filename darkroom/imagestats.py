@@ -52,7 +52,7 @@ def measure(data: bytes) -> Measurement:
     count = np.bincount(values, minlength=256)
     levels = np.arange(256, dtype=np.float64)
     mean = float(count @ levels / values.size)
-    std = float(np.sqrt(max(0.0, count @ (levels - mean) ** 2 / values.size)))
+    std = float(count @ (levels - mean) ** 2 / values.size) ** 0.5
     present = np.flatnonzero(count)
     return Measurement(
         header.format,

@@ -42,7 +42,7 @@ class ManifestRequest(BaseModel):
 
     dataset: str
     raw_index: str = Field(description="Lake path of the index that the download left.")
-    layout: LayoutOptions = LayoutOptions()
+    layout: LayoutOptions = Field(default_factory=lambda: LayoutOptions.model_validate({}))
 
 
 @dataclass(frozen=True)
