@@ -111,6 +111,14 @@ class AirflowClient:
         """The last useful lines of a task's newest log."""
         path = f"/dags/{dag_id}/dagRuns/{run_id}/taskInstances/{task['task_id']}/logs/{task['try_number']}"
         answer = self.call("GET", path, params={"map_index": task["map_index"]}, headers={"Accept": "application/json"})
-        events = [entry if isinstance(entry, str) else str(entry.get("event", "")) for entry in answer["content"]]
-        useful = [event for event in events if event.strip() and not event.startswith("::")]
+        useful = [line for entry in answer["content"] for line in _lines_of(entry)]
         return useful[-lines:]
+
+
+def _lines_of(entry: Any) -> list[str]:
+    """What a person reads of one log entry: its text, and the class and message of an error."""
+    if isinstance(entry, str):
+        return [entry]
+    text = str(entry.get("event", ""))
+    lines = [] if not text.strip() or text.startswith("::") else [text]
+    return lines + [f"{error['exc_type']}: {error['exc_value']}" for error in entry.get("error_detail") or []]
