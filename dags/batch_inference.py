@@ -2,7 +2,8 @@
 ### Classify one day of arriving images
 
 Each run handles one date, its partition key (`2026-01-31`), and every feed below `inbox/`. A feed is a folder of
-images, bound to a model; that model's champion classifies it. Results are rows of `tables/predictions/<model>` in the lake.
+images, bound to a model; that model's champion classifies it. Results are rows of `tables/predictions/<model>`
+in the lake.
 
 **When:** every night for the day before. For one date, trigger it with a partition key; for a range, use a backfill.
 A date without images ends with zero rows and says so. Running a date again replaces its rows, or changes nothing.

@@ -64,6 +64,7 @@ def prepare_dataset() -> None:
         **SPARK,
         task_id="manifest",
         job="spark_apps.jobs.manifest",
+        multiple_outputs=True,
         request={"dataset": dataset, "raw_index": raw["index_path"], "layout": plan["layout"]},
     )
     version = manifest.output["version"]
