@@ -26,7 +26,7 @@ class CnnOptions(_Options):
 
     filters: tuple[int, ...] = Field((16, 32, 64, 96), min_length=1, max_length=6, description="Channels of each block.")
     convolutions: int = Field(1, ge=1, le=3, description="Convolutions in a block.")
-    first_stride: int = Field(1, ge=1, le=4, description="Stride of the first convolution. Pixels.")
+    first_stride: int = Field(2, ge=1, le=4, description="Stride of the first convolution, whose side is 2·stride+1.")
     groups: int = Field(4, ge=1, description="Channel groups of the group normalisation.")
     dropout: float = Field(0.2, ge=0, lt=1, description="Share of the last features dropped in training.")
 
@@ -55,6 +55,7 @@ class OptimizerOptions(_Options):
     learning_rate: float = Field(3e-3, gt=0, le=1, description="Peak learning rate.")
     weight_decay: float = Field(1e-3, ge=0, le=1, description="Decoupled weight decay.")
     warmup_share: float = Field(0.1, ge=0, lt=1, description="Share of all steps that the rate climbs.")
+    averaging: float = Field(0.98, ge=0, lt=1, description="Momentum of the running average of weights; 0: none.")
     label_smoothing: float = Field(0.0, ge=0, lt=1, description="Share of the target spread over all classes.")
 
 

@@ -61,13 +61,15 @@ def train_keras(
         "%s: %s parameters, %s images an epoch in %s steps, %s in val, at most %s epochs",
         *(config.name, f"{model.count_params():,}", f"{shown:,}", f"{steps:,}", f"{len(val):,}", config.epochs),
     )
+    # Val is measured, and weights are kept, with the running average swapped in.
+    averaged = [keras.callbacks.SwapEMAWeights(swap_on_epoch=True)] if config.optimizer.averaging else []
     watcher = _watcher(config, val, on_epoch)
     started = time.monotonic()
     classifier.fit(
         training_dataset(config, train, seed, steps),
         epochs=config.epochs,
         steps_per_epoch=steps,
-        callbacks=[watcher],
+        callbacks=[*averaged, watcher],
         verbose=0,
     )
     classifier.set_weights(watcher.best_weights)
@@ -124,7 +126,10 @@ def _optimizer(config: KerasConfig, steps: int) -> Any:
         warmup_target=peak if warmup else None,
         warmup_steps=warmup,
     )
-    optimizer = keras.optimizers.AdamW(rate, weight_decay=config.optimizer.weight_decay, clipnorm=1.0)
+    options = {"weight_decay": config.optimizer.weight_decay, "clipnorm": 1.0}
+    if config.optimizer.averaging:
+        options |= {"use_ema": True, "ema_momentum": config.optimizer.averaging}
+    optimizer = keras.optimizers.AdamW(rate, **options)
     optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
     return optimizer
 

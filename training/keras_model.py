@@ -21,14 +21,16 @@ def small_cnn(options: CnnOptions, shape: tuple[int, int, int], classes: int, se
     # Each image by its own mean and spread: exposure differs between machines, structure does not.
     value = layers.Rescaling(1 / 255)(inputs)
     value = layers.GroupNormalization(groups=1, center=False, scale=False, epsilon=1e-3, name="standardise")(value)
+    convolution_options = {"padding": "same", "use_bias": False, "kernel_initializer": "he_normal"}
     for block, width in enumerate(options.filters):
         for convolution in range(options.convolutions):
             stride = options.first_stride if block == convolution == 0 else 1
-            value = layers.Conv2D(width, 3, stride, padding="same", use_bias=False, kernel_initializer="he_normal")(value)
-            value = layers.GroupNormalization(groups=min(options.groups, width))(value)
+            value = layers.Conv2D(width, 2 * stride + 1, stride, **convolution_options)(value)
+            last = convolution == options.convolutions - 1
+            if last and block < len(options.filters) - 1 and min(value.shape[1:3]) > 1:
+                value = layers.MaxPooling2D(2)(value)  # before the normalisation, which then costs a quarter
+            value = layers.GroupNormalization(groups=options.groups)(value)
             value = layers.ReLU()(value)
-        if block < len(options.filters) - 1 and min(value.shape[1:3]) > 1:
-            value = layers.MaxPooling2D(2)(value)
     embedding = layers.GlobalAveragePooling2D(name="embedding")(value)
     hidden = layers.Dropout(options.dropout, seed=seed)(embedding)
     probabilities = layers.Dense(classes, activation="softmax", name="probabilities")(hidden)

@@ -1,0 +1,50 @@
+"""The page of one date's predictions: what arrived, how it was classified, what could not be read."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from darkroom.html import Page, number, percent, plural
+from darkroom.palette import class_colors
+
+
+def prediction_page(summary: Mapping[str, Any]) -> str:
+    """One self-contained HTML page from the summary of the predict job."""
+    page = Page(f"{summary['feed']} on {summary['dt']}", f"classified by {summary['model']} {summary['model_version']}")
+    speed = summary["images_per_second"]
+    page.tiles(
+        [
+            ("images", summary["images"], "arrived"),
+            ("classified", summary["classified"], ""),
+            ("unreadable", summary["problems"], "rows with a problem and no label"),
+            ("speed", "–" if speed is None else f"{number(speed)} / s", f"{number(summary['seconds'])} s of classifying"),
+        ]
+    )
+    if not summary["images"]:
+        page.callout("warning", f"No images had arrived for {summary['dt']}: zero rows were written.")
+    labels = summary["labels"]
+    if labels:
+        page.section("Labels")
+        colors = class_colors(labels)
+        rows = [[label, count, percent(summary["label_shares"][label])] for label, count in labels.items()]
+        page.table(["label", "images", "share"], rows, colors=[colors[label] for label in labels])
+    if summary["problems"]:
+        page.section("Problems")
+        page.text(f"{plural(summary['problems'], 'file')} could not be read as images. They are rows without a label.")
+        page.table(["problem", "files"], list(summary["problem_kinds"].items()))
+        title = f"The first {plural(len(summary['bad_files']), 'file')}"
+        page.table(["path", "problem"], summary["bad_files"], title=title, folded=True)
+    page.section("Where it came from")
+    page.facts(
+        [
+            ("model", f"{summary['model']} version {summary['model_version']}"),
+            ("model package", summary["package_id"]),
+            ("trained on dataset version", summary["dataset_version"]),
+            ("transform", summary["transform_hash"]),
+            ("rows in", f"{summary['table']}, dt={summary['dt']}, feed={summary['feed']}, origin=batch"),
+            ("predicted at (UTC)", summary["predicted_at"]),
+            ("seconds with start-up", summary["total_seconds"]),
+        ]
+    )
+    return page.render()

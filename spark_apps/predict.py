@@ -1,0 +1,317 @@
+"""Batch inference: the images of one feed and date, classified by a champion, to rows of tables/predictions/<model>.
+
+The driver lists the inbox once and hands out paths. Workers read, decode, measure and predict in batches, and write
+the Parquet files themselves; the driver commits them in one transaction that replaces the date.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from datetime import UTC, date, datetime
+from itertools import islice
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
+
+from darkroom.codedigest import code_digest
+from darkroom.contract import CONTRACT_VERSION, PREDICTIONS_SCHEMA, inbox, predictions_table, stable_hash
+from darkroom.decode import one_thread
+from darkroom.errors import DataError, InvalidRequest, ModelError
+from darkroom.imagestats import measure
+from darkroom.model import BATCH, Model, load_package
+from darkroom.settings import get_settings
+from darkroom.storage import Blob, Storage
+from darkroom.tables import AddedFile, Table
+from darkroom.transform import ImageProblem
+from spark_apps.images import partition_count
+
+if TYPE_CHECKING:
+    from pyspark.sql import DataFrame, SparkSession
+
+ORIGIN = "batch"
+SHOWN_PROBLEMS = 50  # a summary names at most so many bad files
+_READERS = 8  # blobs of an object store that a worker fetches at a time
+_READ_AT_ONCE = 64 * 2**20  # bytes of images that a worker holds, more only for a single larger one
+
+WRITTEN_SCHEMA = pa.schema(
+    [
+        pa.field("path", pa.string(), nullable=False),  # of a file that was written, relative to the table
+        pa.field("size", pa.int64(), nullable=False),  # bytes
+        pa.field("rows", pa.int64(), nullable=False),
+        pa.field("labels", pa.string(), nullable=False),  # JSON: label -> number of images
+        pa.field("problems", pa.string(), nullable=False),  # JSON: first word of the problem -> number of images
+        pa.field("examples", pa.string(), nullable=False),  # JSON: [[path, problem], ...], at most SHOWN_PROBLEMS
+    ]
+)
+
+
+class ChampionOfRequest(BaseModel):
+    """The champion that classifies; what else the history says of it is not needed here."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    package: str
+    package_id: str
+    version: str
+    run_id: str
+    dataset_version: str
+
+
+class PredictRequest(BaseModel):
+    """What the predict job is asked for."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    feed: str
+    model: str
+    dt: str
+    champion: ChampionOfRequest
+    predicted_at: datetime
+
+    @field_validator("dt")
+    @classmethod
+    def _date(cls, value: str) -> str:
+        if date.fromisoformat(value).isoformat() != value:
+            raise ValueError(f"{value!r} is not written as YYYY-MM-DD")
+        return value
+
+    @field_validator("predicted_at")
+    @classmethod
+    def _moment(cls, value: datetime) -> datetime:
+        if value.tzinfo is None:
+            raise ValueError("predicted_at has no time zone; write it as 2026-01-31T02:00:00+00:00")
+        return value.astimezone(UTC)
+
+    @property
+    def partition(self) -> dict[str, str]:
+        return {"dt": self.dt, "feed": self.feed, "origin": ORIGIN}
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What is to be done: the images that arrived, and whether they have been classified so already."""
+
+    lake: Storage
+    request: PredictRequest
+    blobs: list[Blob]
+    transform_hash: str
+    fingerprint: str
+    commit_number: int
+    earlier: dict[str, Any] | None  # the summary of an earlier run over the same inputs
+
+    @property
+    def table(self) -> Table:
+        return Table(self.lake, predictions_table(self.request.model))
+
+
+def plan_prediction(lake: Storage, request: dict[str, Any]) -> Prediction:
+    """Lists the inbox once and compares with the last commit. Raises InvalidRequest and ModelError."""
+    try:
+        asked = PredictRequest.model_validate(request)
+    except ValidationError as error:
+        faults = "; ".join(f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}" for fault in error.errors())
+        expected = ", ".join(PredictRequest.model_fields)
+        raise InvalidRequest(f"The predict request cannot be used. {faults}. Expected {expected}.") from None
+    table = Table(lake, predictions_table(asked.model))
+    number = table.commit_number(asked.partition)
+    model = load_package(lake, asked.champion.package, package_id=asked.champion.package_id)
+    blobs = arrived(lake, asked.feed, asked.dt)
+    fingerprint = stable_hash(
+        {
+            "contract": CONTRACT_VERSION,
+            "inputs": [[blob.path, blob.size, blob.etag] for blob in blobs],
+            "champion": asked.champion.model_dump(),
+            "transform": model.transform.hash,
+            "code": code_digest(),
+        },
+        length=64,
+    )
+    last = table.last_commit(asked.partition)
+    earlier = last["summary"] if last and last.get("fingerprint") == fingerprint else None
+    return Prediction(lake, asked, blobs, model.transform.hash, fingerprint, number, earlier)
+
+
+def arrived(lake: Storage, feed: str, dt: str) -> list[Blob]:
+    """The files of a date's inbox by path, without markers and hidden files (names that start with _ or a dot)."""
+    folder = inbox(feed, dt)
+    found = []
+    for blob in lake.list(folder):
+        below = blob.path.removeprefix(f"{folder}/")
+        if not any(part.startswith(("_", ".")) for part in below.split("/")):
+            found.append(blob)
+    return found
+
+
+def predict_inbox(spark: SparkSession | None, plan: Prediction, partitions: int | None = None) -> dict[str, Any]:
+    """Classifies what arrived and commits the rows; returns counts {images, labels, problems, bad_files}.
+
+    Without images no Spark session is needed and zero rows are committed.
+    """
+    written: list[dict[str, Any]] = []
+    if plan.blobs:
+        if spark is None:
+            raise InvalidRequest(f"{len(plan.blobs):,} images are to be classified, but no Spark session was given.")
+        todo = pa.table({"path": [blob.path for blob in plan.blobs], "size": [blob.size for blob in plan.blobs]})
+        count = partitions or partition_count(spark.sparkContext.defaultParallelism, len(plan.blobs))
+        images = spark.createDataFrame(todo).repartition(count).sortWithinPartitions("path")
+        written = predict_images(images, plan).toArrow().to_pylist()
+    labels: Counter[str] = Counter()
+    problems: Counter[str] = Counter()
+    bad_files: list[list[str]] = []
+    for file in written:
+        labels.update(json.loads(file["labels"]))
+        problems.update(json.loads(file["problems"]))
+        bad_files += json.loads(file["examples"])
+    counts = {
+        "images": sum(file["rows"] for file in written),
+        "labels": dict(sorted(labels.items())),
+        "problems": dict(sorted(problems.items())),
+        "bad_files": sorted(bad_files)[:SHOWN_PROBLEMS],
+    }
+    if counts["images"] != len(plan.blobs):
+        raise DataError(f"{len(plan.blobs):,} images were listed and {counts['images']:,} rows written. Run it again.")
+    return counts | {"files": [AddedFile(file["path"], file["size"], file["rows"]) for file in written]}
+
+
+def commit_predictions(plan: Prediction, files: Sequence[AddedFile], summary: dict[str, Any]) -> int:
+    """Replaces the date's rows; the summary and the fingerprint are kept with the commit. Raises CommitConflict."""
+    metadata = {
+        "fingerprint": plan.fingerprint,
+        "package": plan.request.champion.package,
+        "transform_hash": plan.transform_hash,
+        "code_digest": code_digest(),
+        "summary": summary,
+    }
+    return plan.table.commit(plan.request.partition, files, metadata, mode="replace", after=plan.commit_number)
+
+
+def predict_images(images: DataFrame, plan: Prediction) -> DataFrame:
+    """(path, size) of files on the lake to WRITTEN_SCHEMA: a row for each file of predictions that was written."""
+    from pyspark.sql.pandas.types import from_arrow_schema
+
+    return images.select("path", "size").mapInArrow(_classifier(plan), from_arrow_schema(WRITTEN_SCHEMA))
+
+
+def _classifier(plan: Prediction) -> Callable[[Iterator[pa.RecordBatch]], Iterator[pa.RecordBatch]]:
+    lake, request, table, transform_hash = plan.lake, plan.request, plan.table, plan.transform_hash
+
+    def classify(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        one_thread()
+        files = (pair for batch in batches for pair in zip(*batch.to_pydict().values(), strict=True))
+        rows: list[dict[str, Any]] = []
+        model = None
+        for group in _groups(files):
+            model = model or worker_model(lake, request.champion)
+            rows += classify_files(lake, model, group)
+        if not rows:
+            return
+        folder = f"{inbox(request.feed, request.dt)}/"
+        constants = {
+            "model": request.model,
+            "model_version": request.champion.version,
+            "run_id": request.champion.run_id,
+            "transform_hash": transform_hash,
+            "dataset_version": request.champion.dataset_version,
+            "predicted_at": request.predicted_at,
+            **request.partition,
+        }
+        complete = [{**row, **constants, "path": row["path"].removeprefix(folder)} for row in rows]
+        file = table.write_file(request.partition, pa.Table.from_pylist(complete, schema=PREDICTIONS_SCHEMA))
+        bad = [(row["path"], row["problem"]) for row in complete if row["problem"]]
+        report = {
+            "path": file.path,
+            "size": file.size,
+            "rows": file.rows,
+            "labels": json.dumps(Counter(row["label"] for row in complete if row["label"] is not None)),
+            "problems": json.dumps(Counter(problem.partition(":")[0] for _, problem in bad)),
+            "examples": json.dumps(bad[:SHOWN_PROBLEMS]),
+        }
+        yield pa.RecordBatch.from_pylist([report], schema=WRITTEN_SCHEMA)
+
+    return classify
+
+
+_MODELS: dict[str, Model] = {}
+
+
+def worker_model(lake: Storage, champion: ChampionOfRequest) -> Model:
+    """The champion's model, loaded once a worker process, with one thread."""
+    if champion.package_id not in _MODELS:
+        _MODELS.clear()
+        _MODELS[champion.package_id] = load_package(lake, champion.package, package_id=champion.package_id, threads=1)
+    return _MODELS[champion.package_id]
+
+
+def classify_files(lake: Storage, model: Model, files: Sequence[tuple[str, int]]) -> list[dict[str, Any]]:
+    """The rows of some (path, size) on the lake: image_id, path, label, score, probabilities, measurements, problem."""
+    rows, pixels, positions = [], [], []
+    for (path, size), (image_id, data) in zip(files, _read_all(lake, files), strict=True):
+        seen = measure(data)
+        row = {
+            **{"image_id": image_id, "path": path, "size_bytes": size, "problem": seen.problem},
+            **{"label": None, "score": None, "probabilities": None},
+            **{name: getattr(seen, name) for name in ("width", "height", "mode", "mean", "std", "min", "max")},
+        }
+        if seen.problem is None:
+            try:
+                pixels.append(model.transform.apply(data))
+                positions.append(len(rows))
+            except ImageProblem as problem:
+                row["problem"] = problem.message
+        rows.append(row)
+    if pixels:
+        probabilities = model.predict(np.stack(pixels))
+        if not np.isfinite(probabilities).all():
+            broken = positions[int(np.flatnonzero(~np.isfinite(probabilities).all(axis=1))[0])]
+            raise ModelError(f"The model gives no finite probabilities for {rows[broken]['path']}. Train it again.")
+        labels, scores = model.labels(probabilities)
+        for at, label, score, row_of in zip(positions, labels, scores.tolist(), probabilities.tolist(), strict=True):
+            rows[at] |= {"label": label, "score": score, "probabilities": row_of}
+    return rows
+
+
+def _groups(files: Iterator[tuple[str, int]]) -> Iterator[list[tuple[str, int]]]:
+    """Files in groups of one model batch, smaller where their bytes would fill the memory."""
+    while group := list(islice(files, BATCH)):
+        start = held = 0
+        for end, (_, size) in enumerate(group):
+            if end > start and held + size > _READ_AT_ONCE:
+                yield group[start:end]
+                start, held = end, 0
+            held += size
+        yield group[start:]
+
+
+def _read_all(lake: Storage, files: Sequence[tuple[str, int]]) -> Iterator[tuple[str, bytes]]:
+    """(sha256, bytes) of each file, in order; fetched side by side where they come over a network."""
+    if lake.root.startswith("/"):
+        yield from (_read(lake, path, size) for path, size in files)
+        return
+    with ThreadPoolExecutor(_READERS) as pool:
+        yield from pool.map(lambda pair: _read(lake, *pair), files)
+
+
+def _read(lake: Storage, path: str, size: int) -> tuple[str, bytes]:
+    """The SHA-256 of the whole file, and its bytes: at most one more than the limit, enough to see it is too large."""
+    limit = get_settings().max_image_bytes
+    try:
+        if size <= limit:
+            data = lake.read(path)
+            return hashlib.sha256(data).hexdigest(), data[: limit + 1]
+        with lake.open(path) as stream:
+            data = stream.read(limit + 1)
+            digest = hashlib.sha256(data)
+            while block := stream.read(1 << 20):
+                digest.update(block)
+        return digest.hexdigest(), data
+    except FileNotFoundError:
+        raise DataError(
+            f"{lake.uri(path)} was listed and is gone. An inbox must not lose files while it is read: run it again."
+        ) from None

@@ -1,0 +1,101 @@
+"""Small model packages and datasets that several suites use."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from PIL import Image
+
+from darkroom.contract import examples_table, images_table, raw_blob, splits_table
+from darkroom.model import PackageInfo, write_package
+from darkroom.storage import Storage
+from darkroom.tables import Table
+from darkroom.transform import ImageTransform
+from training.linear_graph import linear_graph
+
+CLASSES = ("BRIGHT", "DARK")
+TRANSFORM = ImageTransform(width=16, height=16)
+
+
+def png(value: float, seed: int, size: int = 24) -> bytes:
+    """A noisy gray square, losslessly stored."""
+    pixels = np.clip(np.random.default_rng(seed).normal(value, 12, (size, size)), 0, 255).astype(np.uint8)
+    out = io.BytesIO()
+    Image.fromarray(pixels).save(out, format="PNG")
+    return out.getvalue()
+
+
+def bright_or_dark(shape: tuple[int, int, int] = TRANSFORM.shape, classes: int = 2) -> bytes:
+    """An ONNX graph that calls images with a mean above 127.5 BRIGHT (class 0)."""
+    features = int(np.prod(shape))
+    weights = np.zeros((classes, features))
+    weights[0], weights[1] = 10 / features, -10 / features
+    return linear_graph(weights, np.array([-5.0, 5.0] + [-9.0] * (classes - 2)), shape)
+
+
+def package_info(**changes: Any) -> PackageInfo:
+    fields: dict[str, Any] = {
+        "classes": CLASSES,
+        "positive_class": "DARK",
+        "threshold": 0.5,
+        "transform": TRANSFORM.model_dump(mode="json"),
+        "transform_hash": TRANSFORM.hash,
+        "dataset": "lamps",
+        "dataset_version": "v1",
+        "split_id": "s1",
+        "config": "by_hand",
+        "config_digest": "0" * 16,
+        "code_digest": "0" * 16,
+        "seed": 0,
+        "input_shape": TRANSFORM.shape,
+    }
+    return PackageInfo.model_validate(fields | changes)
+
+
+def champion_of(lake: Storage, model: str = "lamps", **changes: Any) -> dict[str, Any]:
+    """A package on the lake and what a champion's entry says of it."""
+    info = package_info(**changes)
+    path, package_id = write_package(lake, model, info, bright_or_dark())
+    return {
+        "package": path,
+        "package_id": package_id,
+        "version": "1",
+        "run_id": "run-1",
+        "dataset": info.dataset,
+        "dataset_version": info.dataset_version,
+        "split_id": info.split_id,
+        "transform_hash": info.transform_hash,
+    }
+
+
+def write_dataset(
+    lake: Storage, dataset: str, transforms: list[ImageTransform], train: int = 60, other: int = 40, seed: int = 0
+) -> dict[str, str]:
+    """A dataset of bright and dark squares with images, split and examples; {"dataset", "version", "split_id"}."""
+    images, splits = [], []
+    pixels: dict[str, list[dict[str, Any]]] = {transform.hash: [] for transform in transforms}
+    parts = ["train"] * train + ["val"] * other + ["test"] * other
+    for number, part in enumerate(parts):
+        label = CLASSES[number % 2]
+        data = png(165 if label == "BRIGHT" else 90, seed * 10_000 + number)
+        content_id = hashlib.sha256(data).hexdigest()
+        uri = raw_blob(dataset, content_id)
+        lake.write(uri, data)
+        row = {"content_id": content_id, "path": f"{part}/{label}/{number}.png", "label": label}
+        images.append({**row, "uri": uri, "size_bytes": len(data), "version": "v1"})
+        splits.append({**row, "split": part, "weight": 1.0, "copies": 1, "group": f"p{number // 2}", "split_id": "s1"})
+        for transform in transforms:
+            sizes = {"height": transform.height, "width": transform.width, "channels": transform.channels}
+            example = {"content_id": content_id, "pixels": transform.apply(data).tobytes(), **sizes}
+            pixels[transform.hash].append({**example, "transform_hash": transform.hash})
+    for spec, partition, rows in [
+        (images_table(dataset), {"version": "v1"}, images),
+        (splits_table(dataset), {"split_id": "s1"}, splits),
+        *[(examples_table(dataset), {"transform_hash": name}, rows) for name, rows in pixels.items()],
+    ]:
+        Table(lake, spec).commit(partition, pa.Table.from_pylist(rows, schema=spec.schema), {"version": "v1"})
+    return {"dataset": dataset, "version": "v1", "split_id": "s1"}
