@@ -23,7 +23,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
 
-from darkroom.html import number, printable
+from darkroom.html import printable
 
 INK = "#1c2329"
 GRID = "#7f8a95"
@@ -68,28 +68,34 @@ def tidy(axes: Axes, *, grid: str = "y", x_numbers: bool = False, y_numbers: boo
     axes.tick_params(colors=INK, length=0, labelsize=9)
     for label in (axes.xaxis.label, axes.yaxis.label):
         label.set_color(INK)
-    counts = FuncFormatter(lambda value, _: number(value))
+    counts = FuncFormatter(lambda value, _: f"{value:,.10g}")
     if x_numbers:
         axes.xaxis.set_major_formatter(counts)
     if y_numbers:
         axes.yaxis.set_major_formatter(counts)
 
 
-def legend_above(axes: Axes, handles: list[Any] | None = None, *, columns: int = 6) -> None:
-    """A legend in rows above the axes."""
-    drawn = handles if handles is not None else axes.get_legend_handles_labels()[0]
-    axes.legend(
+def legend_above(figure: Figure, handles: list[Any] | None = None) -> None:
+    """A legend in rows above all axes of a figure, as many columns as fit its width."""
+    drawn = handles if handles is not None else figure.axes[0].get_legend_handles_labels()[0]
+    longest = max((len(str(handle.get_label())) for handle in drawn), default=1)
+    fitting = int(figure.get_figwidth() / (0.082 * longest + 0.42))
+    figure.legend(
         handles=drawn,
-        loc="lower left",
-        bbox_to_anchor=(0, 1.0),
-        ncols=min(columns, max(len(drawn), 1)),
+        loc="outside upper left",
+        ncols=max(1, min(fitting, len(drawn))),
         frameon=False,
         fontsize=9,
         labelcolor=INK,
-        borderaxespad=0.2,
         handlelength=1.1,
         columnspacing=1.2,
     )
+
+
+def ink_on(color: str) -> str:
+    """Black or white, whichever is easier to read on a "#rrggbb" (relative luminance, WCAG 2)."""
+    red, green, blue = (int(color[i : i + 2], 16) / 255 for i in (1, 3, 5))
+    return "#000000" if 0.2126 * red**2.2 + 0.7152 * green**2.2 + 0.0722 * blue**2.2 > 0.25 else "#ffffff"
 
 
 def png(figure: Figure, *, title: str = "") -> bytes:

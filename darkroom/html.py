@@ -207,8 +207,13 @@ class Page:
         css = "half" if half else "full"
         return self._add(f'<figure class="{css}"><figcaption>{escape(title)}</figcaption>{inner}</figure>')
 
-    def gallery(self, title: str, pictures: Iterable[tuple[bytes, str]], *, color: str | None = None) -> Self:
-        """Small pictures (PNG or JPEG bytes, caption) in rows under a title."""
+    def gallery(
+        self, title: str, pictures: Iterable[tuple[bytes, str]], *, color: str | None = None, half: bool = False
+    ) -> Self:
+        """Small pictures (PNG or JPEG bytes, caption) in rows under a title, with a mark in ``color`` beside it.
+
+        Two ``half`` galleries in a row stand side by side where there is room.
+        """
         cells = "".join(
             f'<div><img src="{_data_uri(data)}" alt="{escape(caption)}" title="{escape(caption)}" loading="lazy">'
             f"<span>{escape(caption)}</span></div>"
@@ -216,7 +221,7 @@ class Page:
         )
         mark = _mark(color) if color else ""
         return self._add(
-            f'<section class="gallery"><h3>{mark}{escape(title)}</h3><div class="strip">{cells}</div></section>'
+            f'<section class="gallery{" half" if half else ""}"><h3>{mark}{escape(title)}</h3><div class="strip">{cells}</div></section>'
         )
 
     def render(self) -> str:

@@ -36,7 +36,7 @@ main{min-width:0}
 .card{background:var(--card);border:1px solid var(--line);border-radius:10px;padding:22px 24px 12px;margin:0 0 20px;
 display:grid;grid-template-columns:repeat(2,minmax(0,1fr));column-gap:22px}
 .card>*{grid-column:1/-1;min-width:0}
-.card>figure.half{grid-column:auto}
+.card>.half{grid-column:auto}
 figure{margin:.2rem 0 1.1rem}
 figcaption{font-weight:600;margin:0 0 .4rem;font-size:.95rem}
 figure img{display:block;max-width:100%;height:auto;margin:0 auto}
@@ -44,7 +44,7 @@ figure img{display:block;max-width:100%;height:auto;margin:0 auto}
 .svg{color:var(--ink);overflow-x:auto}
 .svg svg{display:block;width:100%;height:auto;font-family:inherit}
 .full .svg svg{min-width:620px}
-.tiles{display:grid;grid-template-columns:repeat(auto-fit,minmax(142px,1fr));gap:12px;margin:0 0 1rem}
+.tiles{display:grid;grid-template-columns:repeat(4,minmax(0,1fr));gap:12px;margin:0 0 1rem}
 .tile{background:var(--stripe);border:1px solid var(--line);border-radius:8px;padding:10px 14px}
 .tile dt{font-size:.82rem;color:var(--soft)}
 .tile dd{margin:0}
@@ -73,18 +73,18 @@ td{overflow-wrap:anywhere}
 details{margin:0 0 1rem}
 summary{cursor:pointer;color:var(--accent);margin-bottom:.5rem}
 .gallery h3{font-size:.95rem}
-.strip{display:grid;grid-template-columns:repeat(auto-fill,minmax(108px,1fr));gap:10px;margin:0 0 .6rem}
+.strip{display:grid;grid-template-columns:repeat(auto-fill,minmax(104px,1fr));gap:10px;margin:0 0 .6rem}
 .strip>div{min-width:0}
 .strip img{display:block;width:100%;aspect-ratio:1;object-fit:contain;background:#000;border-radius:6px}
 .strip span{display:block;font-size:.72rem;line-height:1.3;color:var(--soft);overflow:hidden;text-overflow:ellipsis;
-display:-webkit-box;-webkit-line-clamp:2;-webkit-box-orient:vertical;overflow-wrap:anywhere}
+display:-webkit-box;-webkit-line-clamp:3;-webkit-box-orient:vertical;overflow-wrap:anywhere}
 @media (max-width:900px){.layout{grid-template-columns:minmax(0,1fr);gap:14px}
 nav{position:static;max-height:none;background:var(--card);border:1px solid var(--line);border-radius:10px;
 padding:12px 16px}nav ol{columns:2;border:0}nav a{padding-left:0}}
 @media (max-width:640px){header,.layout{padding-left:12px;padding-right:12px}.card{padding:16px 14px 6px}
-.card>figure.half{grid-column:1/-1}h1{font-size:1.4rem}nav ol{columns:1}
+.card>.half{grid-column:1/-1}h1{font-size:1.4rem}nav ol{columns:1}
 .tiles{grid-template-columns:repeat(2,minmax(0,1fr));gap:8px}
-.strip{grid-template-columns:repeat(auto-fill,minmax(84px,1fr))}}
+.strip{grid-template-columns:repeat(auto-fill,minmax(76px,1fr))}}
 @media print{body{font-size:11pt;background:#fff}nav{display:none}.layout{display:block}.card{border:0;padding:0;
 margin:0 0 14pt}figure,tr,.tile,.gallery{break-inside:avoid}h2,h3,figcaption{break-after:avoid}
 *{-webkit-print-color-adjust:exact;

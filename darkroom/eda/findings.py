@@ -14,6 +14,7 @@ FEW_IMAGES = 50
 IMBALANCE = 1.5
 SHIFT = 0.3  # standard deviations
 SIZE_RATIO = 1.3
+_GRAVITY: tuple[CalloutKind, ...] = ("problem", "warning", "note", "good")
 _TOLD = {
     "identical": "of identical files",
     "near_duplicates": "of near duplicates",
@@ -26,6 +27,7 @@ def findings(facts: Facts) -> list[Finding]:
     if not len(facts.files):
         return [("problem", "There are no images in this dataset version.")]
     found = [*_leaks(facts), *_dirt(facts), *_labels(facts), *_splits(facts), *_shortcuts(facts)]
+    found.sort(key=lambda finding: _GRAVITY.index(finding[0]))
     return found or [("good", "Nothing was found that would spoil training: no leaks, broken files or contradictions.")]
 
 
@@ -40,15 +42,15 @@ def _leaks(facts: Facts) -> list[Finding]:
             found.append(
                 (
                     "problem" if facts.splits is None else "note",
-                    f"{plural(leak['sets'], 'set')} {told} ({plural(leak['files'], 'file')}) lie in more than one "
-                    f"given split. Figures on a test split that shares images with train are too good. {cure}",
+                    f"Leaks: {plural(leak['sets'], 'set')} {told} ({plural(leak['files'], 'file')}) across given "
+                    f"splits. Figures on a test split that shares images with train are too good. {cure}",
                 )
             )
     if facts.leaks_after is not None:
         left = {kind: facts.leaks_after[kind]["sets"] for kind in _TOLD}
         if any(left.values()):
             told = ", ".join(f"{count:,} {_TOLD[kind]}" for kind, count in left.items() if count)
-            found.insert(0, ("problem", f"The new split is not clean. Sets in more than one split: {told}."))
+            found.append(("problem", f"The new split is not clean. Sets in more than one split: {told}."))
         else:
             found.append(("good", "No file, near duplicate or group lies in more than one part of the new split."))
     return found
@@ -61,8 +63,8 @@ def _dirt(facts: Facts) -> list[Finding]:
         found.append(
             (
                 "problem",
-                f"{plural(facts.contradictions['contents'], 'image')} carry contradicting labels "
-                f"({plural(facts.contradictions['files'], 'file')}). They are left out of every split.",
+                f"Contradicting labels: {plural(facts.contradictions['contents'], 'image')} under two or more classes "
+                f"({plural(facts.contradictions['files'], 'file')}). No split takes them.",
             )
         )
     broken = sum(facts.problems.values())
@@ -78,7 +80,7 @@ def _dirt(facts: Facts) -> list[Finding]:
     repeated = facts.duplicates["exact"]
     if repeated["files"]:
         surplus = repeated["files"] - repeated["sets"]
-        found.append(("note", f"{plural(surplus, 'file')} repeat another one byte for byte. Each content counts once."))
+        found.append(("note", f"Exact repeats: {plural(surplus, 'file')}. Each content counts once."))
     return found
 
 

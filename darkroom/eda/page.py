@@ -14,7 +14,7 @@ from darkroom.eda import plots, split_plots
 from darkroom.eda.findings import findings
 from darkroom.eda.pictures import SAMPLES_PER_CLASS, Histograms, Reader, contact_sheet, encode_jpeg, histograms, samples
 from darkroom.eda.sections import contradiction_section, duplicate_section, leak_section, problem_section
-from darkroom.eda.statistics import Facts, cross, per_split, train_balance
+from darkroom.eda.statistics import Facts, cross, of_split, per_split, train_balance
 from darkroom.figures import INK, new_figure, plain, png, svg
 from darkroom.html import Page, byte_size, number, percent, plural
 from darkroom.palette import split_color
@@ -67,6 +67,7 @@ def _overview(board: Dashboard) -> None:
             ("files", len(facts.files), byte_size(int(facts.files["size_bytes"].sum()))),
             ("distinct images", int(distinct), f"{number(len(facts.files) - distinct)} exact repeats"),
             ("classes", len(facts.classes), _names(list(facts.classes))),
+            ("groups", int(facts.files["group"].nunique()), "of images that belong together"),
             ("broken files", broken, ", ".join(facts.problems) or "every file decodes"),
             ("near duplicates", facts.duplicates["near"]["sets"], "sets of images that look the same"),
             ("leaks", leaks, "sets across the given splits"),
@@ -99,9 +100,7 @@ def _splits_and_classes(board: Dashboard) -> None:
                 f"Bars: {told}")  # fmt: skip
     board.chart("split_shares", plots.split_pie(facts), "Share of all images in each split", f"Ring: {told}")
     if facts.classes:
-        classes = plots.shown_classes(facts)
-        spread = _spread(facts, classes)
-        board.chart("population", plots.population(facts), f"Population: {spread}",
+        board.chart("population", plots.population(facts), f"Population: {_spread(facts)}",
                     "One bar of 100 % a split, cut by class; the table below has the numbers")  # fmt: skip
         board.chart("classes_per_split", plots.classes_per_split(facts), "Images of each class, by split",
                     "Bars by class and split; the table below has the numbers")  # fmt: skip
@@ -252,24 +251,27 @@ def _intensity(board: Dashboard, found: Histograms) -> None:
         title="Averages over the images of each split",
         colors=[split_color(name) for name, _ in numbers],
     )
-    board.chart("mean_intensity", plots.intensity_of_images(facts), "How bright the images of each class are",
-                "Histograms of the mean intensity of an image, by class")  # fmt: skip
+    for column, name, title in (("mean", "mean", "How bright the images of each class are"),
+                                ("std", "standard deviation", "How much contrast the images of each class have")):  # fmt: skip
+        board.chart(f"{column}_intensity", plots.intensity_of_images(facts, column, name), title,
+                    f"Histograms of the {name} of an image's intensity, by class")  # fmt: skip
     if facts.classes and len(found.averages) > 0:
         means = {label: np.rint(pixels).astype(np.uint8) for label, pixels in found.averages.items()}
         pictures = [(encode_jpeg(pixels), plots.class_name(label)) for label, pixels in means.items()]
         page.gallery("The average image of each class", pictures)
 
 
-def _spread(facts: Facts, classes: plots.Classes) -> str:
+def _spread(facts: Facts) -> str:
     """How far the share of the largest class differs between the splits."""
     label = facts.classes[0]
-    counts = cross(facts.rows, [label], facts.split_names)[:, 0]
-    totals = cross(facts.rows, [*facts.classes, None], facts.split_names).sum(axis=1)
-    shares = counts[totals > 0] / totals[totals > 0]
-    if len(shares) == 1:
-        return f"{percent(float(shares[0]), 0)} are {plain(label, 24)}".replace(r"\$", "$")
-    low, high = float(shares.min()), float(shares.max())
-    return f"{label[:24]} is {low * 100:.0f} to {high * 100:.0f} % of a split"
+    rows = [of_split(facts.rows, split) for split in facts.compared]
+    shares = [float((of["label"] == label).mean()) for of in rows if len(of)]
+    if not shares:
+        return "no split holds an image"
+    low, high = (f"{share * 100:.0f}" for share in (min(shares), max(shares)))
+    return (
+        f"{label[:24]} is {low if low == high else f'{low} to {high}'} % of {'a split' if len(shares) > 1 else 'all'}"
+    )
 
 
 def _names(names: list[str]) -> str:

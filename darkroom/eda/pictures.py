@@ -68,7 +68,7 @@ def shuffled(rows: pd.DataFrame, seed: int, purpose: str) -> pd.DataFrame:
 def samples(
     facts: Facts, reader: Reader, classes: Iterable[str | None], seed: int
 ) -> dict[str | None, list[tuple[bytes, str]]]:
-    """For each class up to SAMPLES_PER_CLASS pictures: JPEG bytes and path. A failure gives its place to the next."""
+    """For each class up to SAMPLES_PER_CLASS pictures: JPEG bytes and file name. A failure gives its place to the next."""
     found: dict[str | None, list[tuple[bytes, str]]] = {}
     mixed = shuffled(facts.usable, seed, "samples")
     for label in classes:
@@ -76,7 +76,7 @@ def samples(
         for row in of_class(mixed, label).head(3 * SAMPLES_PER_CLASS).itertuples():
             picture = reader.thumbnail(str(row.uri))
             if picture is not None:
-                taken.append((picture, str(row.path)))
+                taken.append((picture, str(row.path).rpartition("/")[2]))
             if len(taken) == SAMPLES_PER_CLASS:
                 break
         if taken:
@@ -88,7 +88,7 @@ def histograms(facts: Facts, reader: Reader, classes: Iterable[str | None], seed
     """Pixel histograms of up to IMAGES_PER_SPLIT images a split and IMAGES_PER_CLASS a class, and average images."""
     mixed = shuffled(facts.usable, seed, "histograms")
     chosen: dict[tuple[str, str | None], list[str]] = {}
-    for split in facts.split_names:
+    for split in facts.compared:
         chosen["split", split] = of_split(mixed, split)["uri"].head(IMAGES_PER_SPLIT).tolist()
     for label in classes:
         chosen["class", label] = of_class(mixed, label)["uri"].head(IMAGES_PER_CLASS).tolist()

@@ -11,7 +11,7 @@ from matplotlib.patches import Patch
 
 from darkroom.eda.pictures import Histograms
 from darkroom.eda.statistics import STATISTICS, Facts, cross, of_class, of_split
-from darkroom.figures import GRID, INK, legend_above, new_figure, plain, tidy
+from darkroom.figures import GRID, INK, ink_on, legend_above, new_figure, plain, tidy
 from darkroom.html import number
 from darkroom.palette import split_color
 
@@ -66,13 +66,12 @@ def split_pie(facts: Facts) -> Figure:
              wedgeprops={"width": 0.42, "edgecolor": "none"})  # fmt: skip
     total = sum(counts)
     axes.text(0, 0, f"{number(total)}\n{facts.noun}s", ha="center", va="center", color=INK, fontsize=11)
-    axes.legend(
+    figure.legend(
         handles=[
             Patch(color=color, label=f"{split_name(split)}  {100 * count / total:.1f} %")
             for split, count, color in zip(facts.split_names, counts, colors, strict=True)
         ],
-        loc="center left",
-        bbox_to_anchor=(1.08, 0.5),
+        loc="outside right center",
         frameon=False,
         labelcolor=INK,
     )
@@ -82,7 +81,7 @@ def split_pie(facts: Facts) -> Figure:
 def population(facts: Facts) -> Figure:
     """Each split as one bar of 100 %, cut by class."""
     classes = shown_classes(facts)
-    splits = list(reversed(facts.split_names))
+    splits = list(reversed(facts.compared))
     figure = new_figure(HALF[0], max(2.2, 0.62 * len(splits) + 1.2))
     axes = figure.subplots()
     counts = cross(facts.rows, classes, splits)
@@ -92,14 +91,14 @@ def population(facts: Facts) -> Figure:
         share = 100 * counts[:, position] / totals
         bars = axes.barh(range(len(splits)), share, left=left, color=facts.colors[label], height=0.62)
         texts = [f"{value:.0f} %" if value >= 9 else "" for value in share]
-        axes.bar_label(bars, texts, label_type="center", color=_on(facts.colors[label]), fontsize=9)
+        axes.bar_label(bars, texts, label_type="center", color=ink_on(facts.colors[label]), fontsize=9)
         left += share
     axes.barh(range(len(splits)), 100 - left, left=left, color=OTHER, height=0.62)
     axes.set_yticks(range(len(splits)), [split_name(split) for split in splits])
     axes.set_xlim(0, 100)
     axes.set_xlabel("share of the split, %")
     tidy(axes, grid="none", y_numbers=False)
-    _class_legend(axes, facts, classes, rest=bool((left < 99.9).any()))
+    _class_legend(figure, facts, classes, rest=bool((left < 99.9).any()))
     return figure
 
 
@@ -108,7 +107,7 @@ def classes_per_split(facts: Facts) -> Figure:
     classes = shown_classes(facts, 20)
     splits = facts.split_names
     counts = cross(facts.rows, classes, splits)
-    many = len(classes) > 5
+    many = len(classes) > 5 or max(len(class_name(label)) for label in classes) * len(classes) > 44
     figure = new_figure(HALF[0], 0.24 * len(classes) * max(len(splits), 2) + 1.1) if many else new_figure(*HALF)
     axes = figure.subplots()
     step = 0.8 / max(len(splits), 1)
@@ -131,7 +130,7 @@ def classes_per_split(facts: Facts) -> Figure:
         axes.set_ylabel(f"{facts.noun}s")
         tidy(axes)
         axes.margins(y=0.12)
-    legend_above(axes)
+    legend_above(figure)
     return figure
 
 
@@ -154,7 +153,7 @@ def widths_and_heights(facts: Facts) -> Figure:
     axes.set_xlim(0.9 * float(widths.min()), 1.05 * float(widths.max()))
     axes.set_ylim(0.9 * float(heights.min()), 1.05 * float(heights.max()))
     tidy(axes, grid="both", x_numbers=True)
-    _class_legend(axes, facts, classes)
+    _class_legend(figure, facts, classes)
     return figure
 
 
@@ -169,20 +168,21 @@ def size_histograms(facts: Facts) -> Figure:
         axes.set_xlabel(f"{name}, pixels")
         axes.set_ylabel("% of class")
         tidy(axes, x_numbers=True)
-    _class_legend(figure.axes[0], facts, classes)
+    _class_legend(figure, facts, classes)
     return figure
 
 
-def intensity_of_images(facts: Facts) -> Figure:
-    """The mean intensity of each image, as a histogram a class."""
+def intensity_of_images(facts: Facts, column: str, name: str) -> Figure:
+    """The mean or the standard deviation of each image's intensity, as a histogram a class."""
     classes = shown_classes(facts, 6)
     figure = new_figure(*HALF)
     axes = figure.subplots()
-    _class_lines(axes, facts, classes, "mean", np.linspace(0, 255, 52))
-    axes.set_xlabel("mean intensity of an image, 0 (black) to 255 (white)")
+    top = 255 if column == "mean" else 128
+    _class_lines(axes, facts, classes, column, np.linspace(0, top, 52))
+    axes.set_xlabel(f"{name} of an image, 0 to {top} gray levels")
     axes.set_ylabel("% of class")
     tidy(axes, x_numbers=True)
-    _class_legend(axes, facts, classes)
+    _class_legend(figure, facts, classes)
     return figure
 
 
@@ -203,7 +203,7 @@ def pixel_intensity(found: Histograms, facts: Facts, *, by: str) -> Figure:
     axes.set_xlabel("intensity, 0 (black) to 255 (white)")
     axes.set_ylabel("% of pixels")
     tidy(axes, x_numbers=True)
-    legend_above(axes, columns=4)
+    legend_above(figure)
     return figure
 
 
@@ -211,9 +211,9 @@ def intensity_statistics(facts: Facts) -> Figure:
     """Boxes of mean, standard deviation, minimum and maximum, a box a split; whiskers from 5 % to 95 %."""
     figure = new_figure(*FULL)
     titles = {"mean": "mean", "std": "standard deviation", "min": "minimum", "max": "maximum"}
-    for axes, name in zip(figure.subplots(1, 4), STATISTICS, strict=True):
+    for axes, name in zip(figure.subplots(1, 4, sharey=True), STATISTICS, strict=True):
         boxes, colors, names = [], [], []
-        for split in facts.split_names:
+        for split in facts.compared:
             values = of_split(facts.usable, split)[name].dropna().to_numpy(float)
             if len(values):
                 boxes.append(values)
@@ -225,6 +225,8 @@ def intensity_statistics(facts: Facts) -> Figure:
         for line in (*drawn["whiskers"], *drawn["caps"], *drawn["medians"]):
             line.set(color=INK, linewidth=1.1)
         axes.set_title(titles[name], fontsize=10, color=INK, loc="left")
+        axes.set_ylim(-8, 263)
+        axes.set_yticks(range(0, 256, 51))
         tidy(axes)
     figure.axes[0].set_ylabel("intensity, 0 to 255", color=INK)
     return figure
@@ -239,17 +241,9 @@ def _class_lines(axes: Axes, facts: Facts, classes: Sequence[str | None], column
             axes.stairs(share, edges, color=facts.colors[label], fill=True, alpha=0.12)
 
 
-def _class_legend(axes: Axes, facts: Facts, classes: Sequence[str | None], *, rest: bool = False) -> None:
+def _class_legend(figure: Figure, facts: Facts, classes: Sequence[str | None], *, rest: bool = False) -> None:
     named = [Patch(color=facts.colors[label], label=plain(class_name(label), 22)) for label in classes]
     others = len(facts.classes) - sum(1 for label in classes if label is not None)
     if rest or others > 0:
         named.append(Patch(color=OTHER, label=f"{number(others)} others"))
-    longest = max((len(str(patch.get_label())) for patch in named), default=1)
-    legend_above(axes, named, columns=max(1, 62 // (longest + 5)))
-
-
-def _on(color: str) -> str:
-    """Black or white, whichever is easier to read on a colour (relative luminance, WCAG 2)."""
-    red, green, blue = (int(color[i : i + 2], 16) / 255 for i in (1, 3, 5))
-    light = 0.2126 * red**2.2 + 0.7152 * green**2.2 + 0.0722 * blue**2.2
-    return "#000000" if light > 0.25 else "#ffffff"
+    legend_above(figure, named)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-import pandas as pd
-
 from darkroom.eda.pictures import Reader
 from darkroom.eda.statistics import Facts
 from darkroom.html import Page, number, plural
+
+Files = dict[str, tuple[str, str | None, str | None]]
 
 MAX_ROWS = 100
 MAX_SHOWN_SETS = 6
@@ -59,22 +59,21 @@ def duplicate_section(page: Page, facts: Facts, reader: Reader) -> None:
             ["near duplicates: look the same", near["sets"], near["files"], near["contents"]],
         ],
     )
-    uris = _uris(facts)
+    files = _by_path(facts)
     for told, title in ((exact, "identical files"), (near, "near duplicates")):
         if told["largest"]:
             page.table(
                 ["files", "distinct images", "labels", "given splits", "first paths"],
                 [
                     [one["files"], one["contents"], ", ".join(one["labels"]), ", ".join(one["splits"]),
-                     ", ".join(member["path"] for member in one["members"][:3])]
+                     ", ".join(one["paths"][:3])]
                     for one in told["largest"]
                 ],
                 title=f"The largest sets of {title}",
                 folded=True,
             )  # fmt: skip
     for position, one in enumerate(near["largest"][:MAX_SHOWN_SETS], start=1):
-        members = pd.DataFrame(one["members"]).drop_duplicates("content_id")["path"].tolist()
-        _show(page, reader, uris, f"Near duplicates {position}: {plural(one['files'], 'file')}", members[:4])
+        _show(page, reader, files, f"Near duplicates {position}: {plural(one['files'], 'file')}", one["distinct"][:4])
 
 
 def leak_section(page: Page, facts: Facts, reader: Reader) -> None:
@@ -83,12 +82,12 @@ def leak_section(page: Page, facts: Facts, reader: Reader) -> None:
         page.text("The source gives no splits, so nothing can leak between them.")
     else:
         _leak_table(page, facts.leaks, "Sets that lie in more than one given split")
-        uris = _uris(facts)
+        files = _by_path(facts)
         shown = 0
         for kind, title in _LEAKS[:2]:
             for example in facts.leaks[kind]["examples"][: MAX_SHOWN_SETS // 2]:
                 shown += 1
-                _show(page, reader, uris, f"Leak {shown}: {title}", example["paths"][:4])
+                _show(page, reader, files, f"Leak {shown}: {title}", example["paths"][:4])
         for kind, title in _LEAKS:
             examples = facts.leaks[kind]["examples"]
             if examples:
@@ -112,13 +111,19 @@ def contradiction_section(page: Page, facts: Facts, reader: Reader) -> None:
         f"{plural(found['contents'], 'image')} in {plural(found['files'], 'file')}: the same bytes under different "
         "labels. No split takes them, since nobody knows which label is right."
     )
-    uris = _uris(facts)
-    for position, files in enumerate(found["examples"][:MAX_SHOWN_SETS], start=1):
-        labels = sorted({str(file["label"]) for file in files})
-        _show(page, reader, uris, f"Contradiction {position}: {' or '.join(labels)}", [files[0]["path"]])
+    files = _by_path(facts)
+    for position, example in enumerate(found["examples"][:MAX_SHOWN_SETS], start=1):
+        labels = sorted({str(file["label"]) for file in example})
+        _show(
+            page,
+            reader,
+            files,
+            f"Contradiction {position}: {' or '.join(labels)}",
+            [one["path"] for one in example[:4]],
+        )
     page.table(
         ["path", "label"],
-        [[file["path"], file["label"]] for files in found["examples"] for file in files],
+        [[file["path"], file["label"]] for example in found["examples"] for file in example],
         title=f"The files, {_of(len(found['examples']), found['contents'])}",
     )
 
@@ -131,14 +136,21 @@ def _leak_table(page: Page, leaks: dict[str, Any], title: str) -> None:
     page.table(["what is shared", "sets", "files in them", *leaks["identical"]["between"]], rows, title=title)
 
 
-def _show(page: Page, reader: Reader, uris: dict[str, str], title: str, paths: list[str]) -> None:
-    pictures = [(picture, path) for path in paths if (picture := reader.thumbnail(uris[path])) is not None]
+def _show(page: Page, reader: Reader, files: Files, title: str, paths: list[str]) -> None:
+    pictures = []
+    for path in paths:
+        uri, split, label = files[path]
+        picture = reader.thumbnail(uri)
+        if picture is not None:
+            pictures.append((picture, ", ".join(part for part in (split, label, path.rpartition("/")[2]) if part)))
     if pictures:
-        page.gallery(title, pictures)
+        page.gallery(title, pictures, half=True)
 
 
-def _uris(facts: Facts) -> dict[str, str]:
-    return dict(zip(facts.files["path"], facts.files["uri"], strict=True))
+def _by_path(facts: Facts) -> Files:
+    """Of each file: uri, given split and label."""
+    columns = facts.files[["path", "uri", "given_split", "label"]].itertuples(index=False)
+    return {path: (uri, split, label) for path, uri, split, label in columns}
 
 
 def _key(key: object) -> str:

@@ -11,7 +11,7 @@ from matplotlib.patches import Rectangle
 from darkroom.contract import OUT, SPLITS
 from darkroom.eda.plots import FULL, HALF, OTHER, class_name, shown_classes, split_name
 from darkroom.eda.statistics import Facts, cross
-from darkroom.figures import INK, legend_above, new_figure, plain, tidy
+from darkroom.figures import INK, ink_on, legend_above, new_figure, plain, tidy
 from darkroom.html import number
 
 
@@ -28,9 +28,9 @@ def before_and_after(facts: Facts) -> Figure:
     new: list[str | None] = [*SPLITS, OUT] if (rows["split"] == OUT).any() else [*SPLITS]
     _stacked(right, facts, rows, classes, new, "split")
     left.set_ylabel("distinct images", color=INK)
-    left.set_title("before: as given", fontsize=10, color=INK, loc="left", pad=22)
-    right.set_title("after the split", fontsize=10, color=INK, loc="left", pad=22)
-    legend_above(left)
+    left.set_title("before: as given", fontsize=10, color=INK, loc="left")
+    right.set_title("after the split", fontsize=10, color=INK, loc="left")
+    legend_above(figure)
     right.tick_params(labelleft=False)
     return figure
 
@@ -79,13 +79,13 @@ def train_balance(facts: Facts, table: pd.DataFrame) -> Figure:
         bars = axes.bar(range(len(stages)), values, 0.62, bottom=bottom, color=facts.colors[label],
                         label=plain(class_name(label), 22))  # fmt: skip
         axes.bar_label(bars, [f"{value:.0f} %" if value >= 7 else "" for value in values], label_type="center",
-                       fontsize=9, color="white", fontweight="bold")  # fmt: skip
+                       fontsize=9, color=ink_on(facts.colors[label]))  # fmt: skip
         bottom += values
     axes.set_xticks(range(len(stages)), [name.replace(" ", "\n", 1) for name in stages.values()])
     axes.set_ylim(0, 100)
     axes.set_ylabel("share of train, %")
     tidy(axes, grid="none")
-    legend_above(axes, columns=3)
+    legend_above(figure)
     return figure
 
 

@@ -46,6 +46,11 @@ class Facts:
         return self.rows[self.rows["problem"].isna()]
 
     @property
+    def compared(self) -> list[str | None]:
+        """The splits that are compared with each other: those of ``split_names`` that are not left out."""
+        return [name for name in self.split_names if name != OUT]
+
+    @property
     def noun(self) -> str:
         """What one row of ``rows`` is."""
         return "file" if self.splits is None else "distinct image"
@@ -133,7 +138,7 @@ def duplicates(files: pd.DataFrame) -> dict[str, Any]:
 def per_split(facts: Facts) -> list[tuple[str | None, dict[str, dict[str, float]]]]:
     """Of each split: for mean, std, min and max intensity (0..255), their mean and 5th, 50th and 95th percentile."""
     found = []
-    for split in facts.split_names:
+    for split in facts.compared:
         rows = of_split(facts.usable, split)
         told = {}
         for name in STATISTICS:
@@ -237,7 +242,8 @@ def _largest(rows: pd.DataFrame, key: str) -> list[dict[str, Any]]:
             "contents": int(members["content_id"].nunique()),
             "labels": sorted(members["label"].dropna().unique()),
             "splits": [split for split in SPLITS if split in set(members["given_split"].dropna())],
-            "members": members[["path", "content_id", "uri"]].head(6).to_dict("records"),
+            "paths": list(members["path"].head(6)),
+            "distinct": list(members.drop_duplicates("content_id")["path"].head(6)),
         }
         for name, members in ((name, groups.get_group(name)) for name in order)
     ]
