@@ -79,9 +79,7 @@ def linear(sample: Sample) -> float:
         return np.stack(small).reshape(len(small), -1).astype(np.float32) / 255
 
     def model(strength: float) -> Any:
-        return make_pipeline(
-            StandardScaler(), LogisticRegression(C=strength, class_weight="balanced", max_iter=400)
-        )
+        return make_pipeline(StandardScaler(), LogisticRegression(C=strength, class_weight="balanced", max_iter=400))
 
     return _best_on_val(sample, features, [model(10.0**power) for power in (-4, -3, -2, 0)])
 

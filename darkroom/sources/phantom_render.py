@@ -1,9 +1,9 @@
 """Draws synthetic chest radiographs. Nothing in them comes from a patient, and no score on them says anything medical.
 
 A patient has an anatomy (lungs, heart, ribs, vessels); each of the patient's images varies it a little and has its own
-exposure, contrast, wires and markers. The class lies in local texture alone: a pneumonia phantom has clumpy, mottled
-patches at changing places inside the lungs; a normal one may have smooth shadows of about the same brightness there.
-Brightness, exposure, size, colour and devices are drawn from the same distributions for both classes.
+exposure, contrast, wires and markers. The class lies in local texture: a pneumonia phantom has clumpy, mottled patches
+at changing places inside the lungs; a normal one may have smooth shadows there, a little fainter on average. Exposure,
+contrast, size, colour and devices are drawn from the same distributions for both classes.
 """
 
 from __future__ import annotations
@@ -150,7 +150,7 @@ def _opacities(canvas: Canvas, lungs: Canvas, rng: np.random.Generator, finding:
         rx, ry = rng.uniform(low, high, 2) / (CANVAS / 2)
         np.maximum(mask, _ellipse(float(cx), float(cy), float(rx), float(ry), 0.8), out=mask)
     mask *= np.clip(lungs * 1.4, 0, 1)
-    canvas += mask * np.float32(rng.uniform(6, 30))
+    canvas += mask * np.float32(rng.uniform(26, 54) if finding else rng.uniform(2, 22))
     if finding is not None:
         fields = _textures()
         field = fields[int(rng.integers(len(fields)))]
@@ -177,8 +177,8 @@ def _posed(canvas: Canvas, rng: np.random.Generator) -> Canvas:
     """Turned, shifted and scaled a little."""
     matrix = cv2.getRotationMatrix2D((CANVAS / 2, CANVAS / 2), rng.normal(0, 2.5), rng.uniform(0.94, 1.1))
     matrix[:, 2] += rng.normal(0, 5, 2)
-    size = (CANVAS, CANVAS)
-    return cv2.warpAffine(canvas, matrix, size, flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE).astype(np.float32)
+    posed = cv2.warpAffine(canvas, matrix, (CANVAS, CANVAS), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    return np.asarray(posed, np.float32)
 
 
 def _exposed(canvas: Canvas, rng: np.random.Generator) -> Canvas:
