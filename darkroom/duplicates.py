@@ -33,6 +33,8 @@ LARGE_CLUSTER = 10  # clusters of at least this many members are named in the re
 MAX_CHAIN, MAX_CHAIN_SHARE = 100, 0.05  # a chained component above both, members and share, is an error
 _TILE = 1024  # images compared at a time with as many others
 
+Pairs = tuple[np.ndarray, np.ndarray]  # positions of the first and second images, the first before the second
+
 
 @dataclass(frozen=True)
 class Clusters:
@@ -106,48 +108,59 @@ def _blur() -> np.ndarray:
 def _components(hashes: np.ndarray, pixels: np.ndarray) -> list[np.ndarray]:
     """Connected components of confirmed pairs, of two members or more, each sorted."""
     labels = np.arange(len(hashes))
-    for left, right in _proposed_blocks(hashes):
-        keep = _correlate(left, right, pixels) >= CONFIRMED
-        if keep.any():
-            ends = (labels[left[keep]], labels[right[keep]])
-            edges = coo_array((np.ones(len(ends[0]), bool), ends), (len(labels), len(labels)))
-            labels = connected_components(edges, directed=False)[1][labels]
+    for left, right in _confirmed_pairs(hashes, pixels):
+        edges = coo_array((np.ones(len(left), bool), (labels[left], labels[right])), (len(labels), len(labels)))
+        labels = connected_components(edges, directed=False)[1][labels]
     order = np.argsort(labels, kind="stable")
     parts = np.split(order, np.flatnonzero(np.diff(labels[order])) + 1)
     return sorted((part for part in parts if len(part) > 1), key=lambda part: int(part[0]))
 
 
-def _proposed_blocks(hashes: np.ndarray, limit: int = 200_000) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Pairs within MAX_DISTANCE bits of each other, each once, in blocks of about ``limit``.
+def _confirmed_pairs(hashes: np.ndarray, pixels: np.ndarray, block: int = 200_000) -> Iterator[Pairs]:
+    """Pairs that the hash proposes and the pixels confirm, in blocks of bounded size.
+
+    Where most images of a tile are alike by hash, the tile is one matrix product; elsewhere pairs are looked up.
+    """
+    waiting: list[Pairs] = []
+    count = 0
+    for left, right, proposed in _proposed_tiles(hashes):
+        rows, columns = np.nonzero(proposed)
+        if len(rows) > 4 * sum(proposed.shape):
+            product = features(pixels[left]) @ features(pixels[right]).T
+            rows, columns = np.nonzero(proposed & (product >= CONFIRMED))
+            yield left[rows], right[columns]
+            continue
+        waiting.append((left[rows], right[columns]))
+        count += len(rows)
+        if count >= block:
+            yield _confirmed(waiting, pixels)
+            waiting, count = [], 0
+    if waiting:
+        yield _confirmed(waiting, pixels)
+
+
+def _proposed_tiles(hashes: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+    """Pairs within MAX_DISTANCE bits of each other, each once: left images, right images, bool[left, right].
 
     Hashes that differ in at most k bits agree in at least one of k + 1 bands of bits (multi-index hashing: Norouzi et
     al. 2012), so only images that share a band are compared.
     """
     edges = np.linspace(0, 64, MAX_DISTANCE + 2).astype(int)
     bands = [(hashes >> np.uint64(low)) & np.uint64((1 << int(high - low)) - 1) for low, high in pairwise(edges)]
-    waiting: list[tuple[np.ndarray, np.ndarray]] = []
-    count = 0
     for number, band in enumerate(bands):
         order = np.argsort(band, kind="stable")
         for bucket in np.split(order, np.flatnonzero(np.diff(band[order])) + 1):
             for left, right in _tiles(bucket):
-                near = np.bitwise_count(hashes[left][:, None] ^ hashes[right][None, :]) <= MAX_DISTANCE
-                rows, columns = np.nonzero(near)
-                first, second = left[rows], right[columns]
-                new = first < second
-                for earlier in bands[:number]:  # the pair was proposed by the first band that it shares
-                    new &= earlier[first] != earlier[second]
-                if new.any():
-                    waiting.append((first[new], second[new]))
-                    count += int(new.sum())
-                if count >= limit:
-                    yield _joined(waiting)
-                    waiting, count = [], 0
-    if waiting:
-        yield _joined(waiting)
+                proposed = np.bitwise_count(hashes[left][:, None] ^ hashes[right][None, :]) <= MAX_DISTANCE
+                proposed &= left[:, None] < right[None, :]
+                if proposed.any():
+                    for earlier in bands[:number]:  # a pair is proposed by the first band that it shares
+                        proposed &= earlier[left][:, None] != earlier[right][None, :]
+                if proposed.any():
+                    yield left, right, proposed
 
 
-def _tiles(bucket: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+def _tiles(bucket: np.ndarray) -> Iterator[Pairs]:
     """A bucket's pairs as blocks of bounded size. A bucket keeps the ids' order, so left comes before right."""
     if len(bucket) < 2:
         return
@@ -156,20 +169,18 @@ def _tiles(bucket: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
             yield bucket[top : top + _TILE], bucket[left : left + _TILE]
 
 
-def _joined(blocks: list[tuple[np.ndarray, np.ndarray]]) -> tuple[np.ndarray, np.ndarray]:
-    return np.concatenate([left for left, _ in blocks]), np.concatenate([right for _, right in blocks])
-
-
-def _correlate(left: np.ndarray, right: np.ndarray, pixels: np.ndarray) -> np.ndarray:
-    """The correlation of each pair, float32[pairs]."""
-    result = np.empty(len(left), np.float32)
+def _confirmed(blocks: list[Pairs], pixels: np.ndarray) -> Pairs:
+    """Those of the pairs whose thumbnails correlate."""
+    left = np.concatenate([first for first, _ in blocks])
+    right = np.concatenate([second for _, second in blocks])
+    keep = np.zeros(len(left), bool)
     for start in range(0, len(left), 4 * _TILE):
         part = slice(start, start + 4 * _TILE)
         used, places = np.unique(np.concatenate([left[part], right[part]]), return_inverse=True)
         table = features(pixels[used])
         first, second = np.split(places, 2)
-        result[part] = np.einsum("ij,ij->i", table[first], table[second])
-    return result
+        keep[part] = np.einsum("ij,ij->i", table[first], table[second]) >= CONFIRMED
+    return left[keep], right[keep]
 
 
 def _confirmed_groups(members: np.ndarray, pixels: np.ndarray, total: int, ids: list[str]) -> list[np.ndarray]:

@@ -136,7 +136,7 @@ def it_stays_fast_where_every_hash_is_alike() -> None:
     thumbnails = np.clip(128 + 60 * low + rng.normal(0, 6, (4000, 32, 32)), 0, 255).astype(np.uint8)
     started = time.perf_counter()
     found = find_clusters([f"{n:05d}" for n in range(4000)], ["00ff00ff00ff00ff"] * 4000, thumbnails)
-    assert time.perf_counter() - started < 60
+    assert time.perf_counter() - started < 20
     assert found.cluster_of == {}
 
 
