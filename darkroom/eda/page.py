@@ -251,8 +251,10 @@ def _intensity(board: Dashboard, found: Histograms) -> None:
         title="Averages over the images of each split",
         colors=[split_color(name) for name, _ in numbers],
     )
-    for column, name, title in (("mean", "mean", "How bright the images of each class are"),
-                                ("std", "standard deviation", "How much contrast the images of each class have")):  # fmt: skip
+    for column, name, title in (
+        ("mean", "mean", "How bright the images of each class are"),
+        ("std", "standard deviation", "How much contrast the images of each class have"),
+    ):
         board.chart(f"{column}_intensity", plots.intensity_of_images(facts, column, name), title,
                     f"Histograms of the {name} of an image's intensity, by class")  # fmt: skip
     if facts.classes and len(found.averages) > 0:
@@ -269,9 +271,8 @@ def _spread(facts: Facts) -> str:
     if not shares:
         return "no split holds an image"
     low, high = (f"{share * 100:.0f}" for share in (min(shares), max(shares)))
-    return (
-        f"{label[:24]} is {low if low == high else f'{low} to {high}'} % of {'a split' if len(shares) > 1 else 'all'}"
-    )
+    span = low if low == high else f"{low} to {high}"
+    return f"{label[:24]} is {span} % of {'a split' if len(shares) > 1 else 'all'}"
 
 
 def _names(names: list[str]) -> str:

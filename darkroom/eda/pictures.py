@@ -68,7 +68,7 @@ def shuffled(rows: pd.DataFrame, seed: int, purpose: str) -> pd.DataFrame:
 def samples(
     facts: Facts, reader: Reader, classes: Iterable[str | None], seed: int
 ) -> dict[str | None, list[tuple[bytes, str]]]:
-    """For each class up to SAMPLES_PER_CLASS pictures: JPEG bytes and file name. A failure gives its place to the next."""
+    """For each class up to SAMPLES_PER_CLASS pictures: JPEG bytes, file name. A failure is skipped."""
     found: dict[str | None, list[tuple[bytes, str]]] = {}
     mixed = shuffled(facts.usable, seed, "samples")
     for label in classes:
