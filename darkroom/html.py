@@ -220,9 +220,9 @@ class Page:
             for data, caption in pictures
         )
         mark = _mark(color) if color else ""
-        return self._add(
-            f'<section class="gallery{" half" if half else ""}"><h3>{mark}{escape(title)}</h3><div class="strip">{cells}</div></section>'
-        )
+        css = "gallery half" if half else "gallery"
+        head = f"<h3>{mark}{escape(title)}</h3>"
+        return self._add(f'<section class="{css}">{head}<div class="strip">{cells}</div></section>')
 
     def render(self) -> str:
         """The whole page, a text that ``.encode()`` takes without errors."""
