@@ -36,6 +36,7 @@ class Connection:
         self.options = options
         self.address = options.address
         self._pools: dict[int, tuple[Minio, urllib3.PoolManager]] = {}
+        self._confirmed = False
 
     def __getstate__(self) -> dict[str, Any]:
         return self.__dict__ | {"_pools": {}}
@@ -47,6 +48,13 @@ class Connection:
     @property
     def http(self) -> urllib3.PoolManager:
         return self._pool()[1]
+
+    def confirm(self, key: str) -> None:
+        """Asks once whether the bucket is there for this login: a look at one object has no body that could say so."""
+        if not self._confirmed:
+            for _ in self.client.list_objects(self.bucket, prefix=f"{key}/", recursive=False):
+                break
+            self._confirmed = True
 
     @contextmanager
     def told(self, action: str) -> Iterator[None]:
@@ -63,13 +71,13 @@ class Connection:
         what = f"Could not {action} in the bucket {self.bucket} at {self.address}: HTTP {status} ({said})."
         if status in _PASSING:
             return StorageUnavailable(f"{what} Nothing was left half-written. Run it again.")
-        if status in (401, 403):
+        if said.startswith("NoSuchBucket"):
+            return InvalidRequest(f"{what} Create the bucket, or name another in DARKROOM_LAKE.")
+        if status in (401, 403, 404):  # some servers answer 404 to a login that they do not know
             return InvalidRequest(
                 f"{what} The login was refused or may not do this. Check DARKROOM_S3_ACCESS_KEY, "
                 "DARKROOM_S3_SECRET_KEY, DARKROOM_S3_REGION, the rights on the bucket and this machine's clock."
             )
-        if status == 404:
-            return InvalidRequest(f"{what} Create the bucket, or name another in DARKROOM_LAKE.")
         return InvalidRequest(f"{what} Check DARKROOM_LAKE, DARKROOM_S3_ENDPOINT and DARKROOM_S3_REGION.")
 
     def unavailable(self, action: str, error: Exception) -> StorageUnavailable:
@@ -102,8 +110,8 @@ def pause(number: int) -> None:
 
 
 def is_absent(error: S3Error) -> bool:
-    """True when the object is not there; a missing bucket is another thing."""
-    return error.response.status == 404 and error.code != "NoSuchBucket"
+    """True when the object is not there; a missing bucket or login can be a 404 too."""
+    return error.response.status == 404 and error.code == "NoSuchKey"
 
 
 def error_code(body: bytes) -> str:

@@ -118,9 +118,10 @@ class S3Storage:
             try:
                 found = self._to.client.stat_object(self.bucket, key)
             except S3Error as error:
-                if is_absent(error):
-                    return None
-                raise
+                if not is_absent(error):
+                    raise
+                self._to.confirm(key)
+                return None
         return _blob(path, found)
 
     def list(self, prefix: str = "") -> Iterator[Blob]:

@@ -11,15 +11,18 @@ from __future__ import annotations
 import itertools
 import json
 import re
+import time
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any, Literal
+from urllib.parse import unquote
 
 import pyarrow as pa
 from deltalake import CommitProperties, DeltaTable, Schema, Transaction
 from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundError
-from deltalake.transaction import AddAction, create_table_with_add_actions
+from deltalake.transaction import AddAction, RemoveAction, create_table_with_add_actions
 
 from darkroom.contract import TableSpec
 from darkroom.errors import CommitConflict, DarkroomError, InvalidRequest, StorageUnavailable
@@ -27,7 +30,17 @@ from darkroom.storage import Storage
 
 _NOTE = "darkroom"
 _CONFIGURATION: Mapping[str, str | None] = {"delta.enableExpiredLogCleanup": "false"}
+_RETRIES = 50  # of a commit that meets those of other partitions
 _COLOURS = re.compile(r"\x1b\[[0-9;]*m")
+
+
+@dataclass(frozen=True)
+class NamedFile:
+    """A file that a version names: path relative to the table, size in bytes, the partition's values."""
+
+    path: str
+    size: int
+    partition: dict[str, str]
 
 
 class Snapshot:
@@ -41,11 +54,15 @@ class Snapshot:
         """The number of the application's newest commit; 0 when there is none."""
         return self.delta.transaction_version(application) or 0
 
-    def files(self, partition_by: Sequence[str]) -> pa.Table:
-        """Columns path (relative to the table, as on disk), rows, and one for each partition column."""
-        actions = pa.table(self.delta.get_add_actions(flatten=True))
-        columns = {"path": actions["path"], "rows": actions["num_records"]}
-        return pa.table(columns | {name: actions[f"partition.{name}"] for name in partition_by})
+    def files(self, partition: Mapping[str, str]) -> list[NamedFile]:
+        """The files of the partitions that have these values, sorted by path."""
+        names = self.delta.metadata().partition_columns
+        found = []
+        for action in pa.table(self.delta.get_add_actions(flatten=True)).to_pylist():
+            values = {name: action[f"partition.{name}"] for name in names}
+            if all(values[name] == value for name, value in partition.items()):
+                found.append(NamedFile(unquote(action["path"]), action["size_bytes"], values))
+        return sorted(found, key=lambda file: file.path)
 
 
 class Log:
@@ -97,7 +114,7 @@ class Log:
         first = 0 if snapshot is None else snapshot.version + 1
         failure: DarkroomError | None = None
         try:
-            if snapshot is not None or not self._create(actions, self._properties(note, partition, 1)):
+            if snapshot is not None or not self._create(actions, self._properties(note, partition, 1, retries=0)):
                 self._write(snapshot or self._just_made(partition), partition, actions, note, mode)
         except (CommitConflict, StorageUnavailable) as error:
             failure = error  # an answer that was lost is asked again by the library, which then meets its own commit
@@ -135,7 +152,10 @@ class Log:
         return [entry | {"note": json.loads(entry.get(_NOTE, "{}"))} for entry in entries]
 
     def _create(self, actions: list[AddAction], properties: CommitProperties) -> bool:
-        """Makes the table with its first commit. False when another writer has just made it."""
+        """Makes the table with its first commit. False when another writer has just made it.
+
+        Tried once: the library would try again as version 1, and a second creation doubles the rows.
+        """
         try:
             with self._told("create"):
                 create_table_with_add_actions(
@@ -163,19 +183,29 @@ class Log:
         mode: Literal["replace", "append"],
     ) -> None:
         filters = [(name, "=", partition[name]) for name in self.spec.partition_by]
+        current = {file.path: file for file in snapshot.files(partition)}
+        changes: list[AddAction | RemoveAction] = [action for action in actions if action.path not in current]
+        overwrite = mode == "replace"
+        if overwrite and len(changes) < len(actions):
+            # Files that stay must not be removed and added in one entry: the Delta protocol forbids it.
+            kept = {action.path for action in actions}
+            changes += [_removed(file) for path, file in current.items() if path not in kept]
+            overwrite = False
         with self._told("commit to"):
             snapshot.delta.create_write_transaction(
-                list(actions),
-                mode="overwrite" if mode == "replace" else "append",
+                changes,
+                mode="overwrite" if overwrite else "append",
                 schema=Schema.from_arrow(self.spec.schema),
                 partition_by=list(self.spec.partition_by),
-                partition_filters=filters if mode == "replace" else None,
+                partition_filters=filters if overwrite else None,
                 commit_properties=self._properties(note, partition, snapshot.version + 2),
             )
 
-    def _properties(self, note: dict[str, str], partition: Mapping[str, str], number: int) -> CommitProperties:
+    def _properties(
+        self, note: dict[str, str], partition: Mapping[str, str], number: int, *, retries: int = _RETRIES
+    ) -> CommitProperties:
         transaction = Transaction(self.application(partition), number)
-        return CommitProperties(custom_metadata=note, app_transactions=[transaction])
+        return CommitProperties(custom_metadata=note, max_commit_retries=retries, app_transactions=[transaction])
 
     def _just_made(self, partition: Mapping[str, str]) -> Snapshot:
         """The table that another writer has just made, when that one did not write this partition."""
@@ -215,10 +245,16 @@ class Log:
                 "Run it again: it starts from what is there now."
             ) from error
         except (DeltaError, OSError) as error:
+            self.storage.folders(self.spec.path)  # names the cause better where the storage itself does not answer
             raise StorageUnavailable(
                 f"Could not {action} the table {self.uri}: {_sentence(error)}. Nothing was left half-written. "
                 "Check that the address answers and run it again."
             ) from error
+
+
+def _removed(file: NamedFile) -> RemoveAction:
+    values: dict[str, str | None] = dict(file.partition)
+    return RemoveAction(file.path, True, time.time_ns() // 1_000_000, file.size, values)
 
 
 def _json(value: dict[str, Any]) -> str:

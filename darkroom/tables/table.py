@@ -12,7 +12,7 @@ import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
-from urllib.parse import quote, unquote
+from urllib.parse import quote
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -21,7 +21,7 @@ from deltalake.transaction import AddAction
 from darkroom.contract import TableSpec
 from darkroom.errors import InvalidRequest
 from darkroom.storage import Storage
-from darkroom.tables.log import Log
+from darkroom.tables.log import Log, NamedFile
 from darkroom.tables.rows import fitted, in_order, in_slices, with_partition
 
 TARGET_BYTES = 96 * 2**20
@@ -116,12 +116,12 @@ class Table:
             raise InvalidRequest(f"{self.spec.path} has no column {unknown[0]!r}. Expected some of {known}.")
         order = [*self.spec.sort_by, *self.spec.partition_by]
         schema = pa.schema([field for field in self.spec.schema if field.name in names or field.name in order])
-        parts = [self._read_file(path, values, schema) for path, values in self._files(partition, version)]
+        parts = [self._read_file(file, schema) for file in self._files(partition, version)]
         return in_order(pa.concat_tables([schema.empty_table(), *parts]), order).select(names)
 
     def files(self, partition: Mapping[str, str] | None = None, *, version: int | None = None) -> list[str]:
         """Absolute addresses of the Parquet files of one version (the newest by default), sorted."""
-        return [self.storage.uri(f"{self.spec.path}/{path}") for path, _ in self._files(partition, version)]
+        return [self.storage.uri(f"{self.spec.path}/{file.path}") for file in self._files(partition, version)]
 
     def version(self) -> int | None:
         """The newest version's number; None when the table does not exist."""
@@ -153,24 +153,15 @@ class Table:
             for entry in self._log.history()
         ]
 
-    def _files(self, partition: Mapping[str, str] | None, version: int | None) -> list[tuple[str, dict[str, str]]]:
-        """Path relative to the table and partition values of each file, sorted by path."""
-        wanted = dict(partition or {})
-        self._check_partition(wanted)
+    def _files(self, partition: Mapping[str, str] | None, version: int | None) -> list[NamedFile]:
+        self._check_partition(partition or {})
         snapshot = self._log.open(version)
-        if snapshot is None:
-            return []
-        found = []
-        for file in snapshot.files(self.spec.partition_by).to_pylist():
-            values = {name: file[name] for name in self.spec.partition_by}
-            if all(values[name] == value for name, value in wanted.items()):
-                found.append((unquote(file["path"]), values))
-        return sorted(found, key=lambda pair: pair[0])
+        return [] if snapshot is None else snapshot.files(partition or {})
 
-    def _read_file(self, path: str, partition: Mapping[str, str], schema: pa.Schema) -> pa.Table:
-        with self.storage.open(f"{self.spec.path}/{path}") as stream, pq.ParquetFile(stream) as file:
+    def _read_file(self, named: NamedFile, schema: pa.Schema) -> pa.Table:
+        with self.storage.open(f"{self.spec.path}/{named.path}") as stream, pq.ParquetFile(stream) as file:
             rows = file.read(columns=[name for name in schema.names if name in file.schema_arrow.names])
-            return with_partition(rows, partition, schema)
+            return with_partition(rows, named.partition, schema)
 
     def _folder(self, partition: Mapping[str, str]) -> str:
         if missing := [name for name in self.spec.partition_by if name not in partition]:

@@ -1,0 +1,23 @@
+"""Servers that integration tests share, started once a session."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from darkroom.storage import S3Storage, StorageOptions
+from tests.integration.servers import make_bucket, versitygw
+
+
+@pytest.fixture(scope="session")
+def s3_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StorageOptions]:
+    """A real S3 server."""
+    with versitygw(tmp_path_factory.mktemp("versitygw")) as options:
+        yield options
+
+
+@pytest.fixture
+def s3_lake(s3_server: StorageOptions) -> S3Storage:
+    """An empty lake below a prefix of a bucket of its own."""
+    return S3Storage(f"s3://{make_bucket(s3_server)}/some/lake", s3_server)

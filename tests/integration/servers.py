@@ -1,0 +1,132 @@
+"""Real servers for tests: built once into the user's cache folder, started on a free port, stopped by process id."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import secrets
+import shutil
+import socket
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+import urllib3
+from minio import Minio
+
+from darkroom.storage import StorageOptions
+
+VERSITYGW = "github.com/versity/versitygw/cmd/versitygw@v1.8.0"
+_START_SECONDS = 60
+_BUILD_SECONDS = 1500
+
+
+def left_out(what: str, why: str) -> None:
+    """Skips the test, or fails it where servers are required. One line says what was left out and why."""
+    line = f"{what} left out: {why}"
+    if os.environ.get("DARKROOM_REQUIRE_SERVERS") == "1":
+        pytest.fail(f"{line} DARKROOM_REQUIRE_SERVERS=1 wants them.", pytrace=False)
+    pytest.skip(line)
+
+
+def go_binary(name: str, package: str) -> Path:
+    """The program that ``go install`` makes of ``package``, from the cache folder or built into it now."""
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "darkroom" / "bin"
+    version = package.rpartition("@")[2]
+    target = cache / f"{name}-{version}"
+    if target.exists():
+        return target
+    if shutil.which("go") is None:
+        left_out(f"Tests on {name}", "there is no Go to build it with. Install Go 1.24 or newer.")
+    cache.mkdir(parents=True, exist_ok=True)
+    with (cache / ".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not target.exists():
+            _build(package, cache / f".building-{os.getpid()}", target, name)
+    return target
+
+
+def _build(package: str, folder: Path, target: Path, name: str) -> None:
+    environment = os.environ | {"GOBIN": str(folder), "GOFLAGS": "-p=2 -buildvcs=false"}
+    try:
+        done = subprocess.run(
+            ["go", "install", package],
+            env=environment, capture_output=True, text=True, timeout=_BUILD_SECONDS, check=False,
+        )  # fmt: skip
+        if done.returncode:
+            last = (done.stderr.strip().splitlines() or ["no reason given"])[-1]
+            left_out(f"Tests on {name}", f"go install {package} failed: {last}.")
+        os.replace(folder / name, target)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@contextmanager
+def versitygw(folder: Path, *, access_log: Path | None = None) -> Iterator[StorageOptions]:
+    """A running S3 server over files below ``folder``, and how it is reached."""
+    program = go_binary("versitygw", VERSITYGW)
+    (folder / "root").mkdir(parents=True)
+    (folder / "versions").mkdir()
+    options = StorageOptions(
+        f"http://127.0.0.1:{free_port()}", "us-east-1", f"test{secrets.token_hex(6)}", secrets.token_hex(20)
+    )
+    command = [
+        str(program), "--port", options.endpoint.removeprefix("http://"), "--health", "/health", "--quiet",
+        *(["--access-log", str(access_log)] if access_log else []),
+        "posix", "--versioning-dir", str(folder.absolute() / "versions"), str(folder.absolute() / "root"),
+    ]  # fmt: skip
+    login = {"ROOT_ACCESS_KEY_ID": options.access_key, "ROOT_SECRET_ACCESS_KEY": options.secret_key}
+    with (folder / "log").open("wb") as log, _running(command, login, log) as process:
+        _wait(f"{options.endpoint}/health", process, folder / "log")
+        yield options
+
+
+def make_bucket(options: StorageOptions) -> str:
+    """A new bucket's name."""
+    name = f"bucket-{secrets.token_hex(6)}"
+    client = Minio(
+        options.endpoint.removeprefix("http://"), options.access_key, options.secret_key,
+        secure=False, region=options.region,
+    )  # fmt: skip
+    client.make_bucket(name)
+    return name
+
+
+@contextmanager
+def _running(command: list[str], login: dict[str, str], log: object) -> Iterator[subprocess.Popen[bytes]]:
+    process = subprocess.Popen(command, env=os.environ | login, stdout=log, stderr=subprocess.STDOUT)  # type: ignore[call-overload]
+    try:
+        yield process
+    finally:
+        process.terminate()
+        try:
+            process.wait(20)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+def _wait(url: str, process: subprocess.Popen[bytes], log: Path) -> None:
+    http = urllib3.PoolManager(retries=False, timeout=2)
+    deadline = time.monotonic() + _START_SECONDS
+    while time.monotonic() < deadline:
+        if process.poll() is not None:
+            break
+        try:
+            if http.request("GET", url).status == 200:
+                return
+        except urllib3.exceptions.HTTPError:
+            time.sleep(0.05)
+    said = log.read_text(errors="replace")[-500:]
+    pytest.fail(
+        f"{url} did not answer in {_START_SECONDS} s (exit code {process.poll()}). It said: {said}", pytrace=False
+    )
