@@ -109,7 +109,7 @@ def clean_member_path(name: str) -> str:
 
 
 def check_members(members: Iterable[Member], name: str, max_bytes: int, max_files: int) -> tuple[int, int]:
-    """(number of files, their declared bytes), when every member is safe. Raises SourceError at the first unsafe one."""
+    """(files, their declared bytes), when every member is safe. Raises SourceError at the first that is not."""
     files = size = 0
     for count, member in enumerate(members, start=1):
         problem = _problem(member)

@@ -17,12 +17,13 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import IO, BinaryIO, Literal, Protocol, cast
+from typing import IO, Any, BinaryIO, Literal, Protocol, cast
 
 from darkroom.errors import SourceError, StorageUnavailable
 
 _BLOCK = 512  # bytes of a tar header
 _LARGEST_READ = 64 << 20  # bytes; a tar header that asks for more would fill the memory
+_CHUNK = 1 << 20
 _LONGEST_TARGET = 4096  # bytes of a link's target that are read
 _BROKEN = (zipfile.BadZipFile, tarfile.TarError, zlib.error, lzma.LZMAError, EOFError, OSError, NotImplementedError)
 
@@ -60,9 +61,13 @@ def open_archive(path: Path, name: str, limit: int) -> Archive:
         start = stream.read(6)
     if start.startswith((b"PK\x03\x04", b"PK\x05\x06")):
         return _ZipArchive(path, name)
-    unpackers: dict[bytes, type] = {b"\x1f\x8b": gzip.GzipFile, b"BZh": bz2.BZ2File, b"\xfd7zXZ\x00": lzma.LZMAFile}
+    unpackers: dict[bytes, Any] = {
+        b"\x1f\x8b": gzip.GzipFile,
+        b"BZh": bz2.BZ2File,
+        b"\xfd7zXZ\x00": lzma.LZMAFile,
+    }
     unpack = next((kind for magic, kind in unpackers.items() if start.startswith(magic)), None)
-    return _TarArchive(partial(unpack, path, "rb") if unpack else partial(path.open, "rb"), name, limit)
+    return _TarArchive(partial(unpack or Path.open, path, "rb"), name, limit)
 
 
 class _ZipArchive:
@@ -129,6 +134,7 @@ class _TarArchive:
                     vars(archive)["members"].clear()  # what tarfile would keep of every member
             if guarded.last != bytes(_BLOCK):  # tarfile takes a cut or garbled header for the end of the archive
                 raise EOFError("it ends without an end mark, so a part is missing")
+            guarded.drain()  # only its end says whether a compressed stream is whole
 
 
 def _tar_member(info: tarfile.TarInfo) -> Member:
@@ -170,6 +176,10 @@ class _Guarded:
     def tell(self) -> int:
         return self._raw.tell()
 
+    def drain(self) -> None:
+        while self.read(_CHUNK):
+            self.seek(self.tell())
+
 
 class _Spent:
     """Bytes that have come out of an archive."""
@@ -192,8 +202,8 @@ class _Metered:
             if self._spent.bytes > self._spent.limit:
                 raise SourceError(
                     f"{self._spent.name} unpacks to more bytes than it declares, and than the limit of "
-                    f"{self._spent.limit:,}, at its member {self._member.name!r}. Nothing of it shows. If you trust it, "
-                    "raise DARKROOM_MAX_ARCHIVE_BYTES."
+                    f"{self._spent.limit:,}, at its member {self._member.name!r}. Nothing of it shows. If you trust "
+                    "it, raise DARKROOM_MAX_ARCHIVE_BYTES."
                 )
             if len(data) < size and self._size != self._member.size:
                 raise EOFError(f"{self._member.size:,} bytes are declared and {self._size:,} came out")
