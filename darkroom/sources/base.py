@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import os
 import tempfile
 import threading
 import time
@@ -105,8 +106,12 @@ def clean_path(path: str) -> str:
 def local_path(address: str) -> Path | None:
     """The path of a plain path or file:// address; None for any other address."""
     if "://" not in address:
-        return Path(address).expanduser().absolute()
-    parts = urlsplit(address)
+        return Path(os.path.abspath(os.path.expanduser(address)))
+    try:
+        parts = urlsplit(address)
+    except ValueError as error:
+        shown = without_login(address)
+        raise InvalidRequest(f"The address {shown!r} is none ({error}). Expected a path or scheme://place.") from error
     if parts.scheme.lower() != "file":
         return None
     if parts.netloc not in ("", "localhost"):
