@@ -15,7 +15,7 @@ def package_folder(package: str) -> Path:
     """Where a package's sources are, found without importing it."""
     spec = find_spec(package)
     if spec is None or not spec.submodule_search_locations:
-        raise ImportError(f"The package {package!r} is not importable, so its sources cannot be read. Install Darkroom.")
+        raise ImportError(f"The package {package!r} is not importable, so its sources cannot be read. Install it.")
     return Path(next(iter(spec.submodule_search_locations)))
 
 

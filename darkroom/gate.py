@@ -25,13 +25,13 @@ class GatePolicy(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    level: float = Field(0.95, gt=0.5, lt=1, description="Level of the bootstrap intervals.")
-    margin: float = Field(0.01, ge=0, le=1, description="Largest tolerated loss of balanced accuracy.")
-    recall_floor: float = Field(0.5, ge=0, le=1, description="Smallest recall that every class must reach.")
-    min_images: int = Field(40, ge=1, description="Fewest images that a decision may rest on.")
-    min_per_class: int = Field(10, ge=1, description="Fewest images of each class that a decision may rest on.")
-    rounds: int = Field(4000, ge=200, description="Bootstrap resamples.")
-    seed: int = Field(0, ge=0, description="Seed of the bootstrap.")
+    level: float = Field(default=0.95, gt=0.5, lt=1, description="Level of the bootstrap intervals.")
+    margin: float = Field(default=0.01, ge=0, le=1, description="Largest tolerated loss of balanced accuracy.")
+    recall_floor: float = Field(default=0.5, ge=0, le=1, description="Smallest recall that every class must reach.")
+    min_images: int = Field(default=40, ge=1, description="Fewest images that a decision may rest on.")
+    min_per_class: int = Field(default=10, ge=1, description="Fewest images of each class that a decision may rest on.")
+    rounds: int = Field(default=4000, ge=200, description="Bootstrap resamples.")
+    seed: int = Field(default=0, ge=0, description="Seed of the bootstrap.")
 
 
 @dataclass(frozen=True)
@@ -104,7 +104,8 @@ def decide(challenger: Scores, champion: Scores | None, policy: GatePolicy | Non
     chance = 1 / len(images.classes)
     figures |= {"chance": chance, "balanced_accuracy": value, "interval": [low, high], "recall": recall}
     percent = f"{policy.level:.0%}"
-    passed, failed = [], []
+    passed: list[str] = []
+    failed: list[str] = []
     sentence = f"Balanced accuracy {value:.3f}, {percent} interval {low:.3f} to {high:.3f}, chance {chance:.3f}"
     (passed if low > chance else failed).append(
         f"{sentence}: {'above chance' if low > chance else 'not surely above chance'}."

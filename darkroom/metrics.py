@@ -44,10 +44,11 @@ def predict_labels(probabilities: np.ndarray, positive: int | None, threshold: f
 
 
 def choose_threshold(truth: np.ndarray, positive_probability: np.ndarray) -> float:
-    """The threshold with the best balanced accuracy on these images (Youden's point).
+    """A threshold for the best balanced accuracy on these images, no further from 0.5 than they make sure.
 
-    ``truth`` is bool[N], true for the positive class. Among equally good thresholds the one nearest 0.5 is taken;
-    with one class only nothing can be chosen and 0.5 stands.
+    ``truth`` is bool[N], true for the positive class. Of the thresholds whose balanced accuracy is within one standard
+    error of the best, the one nearest 0.5 is taken (the one-standard-error rule of Breiman et al. 1984, ch. 3.4.3):
+    the very best of a hundred images is mostly chance. With one class only nothing can be chosen and 0.5 stands.
     """
     positives = int(truth.sum())
     negatives = len(truth) - positives
@@ -59,16 +60,24 @@ def choose_threshold(truth: np.ndarray, positive_probability: np.ndarray) -> flo
     # Cutting before position k calls everything from k on positive.
     missed = np.concatenate([[0], np.cumsum(hits)])
     spared = np.concatenate([[0], np.cumsum(1 - hits)])
-    quality = (positives - missed) / positives + spared / negatives
+    quality = ((positives - missed) / positives + spared / negatives) / 2
     edges = np.concatenate([[0.0], values, [1.0]])
     distinct = np.concatenate([[True], values[1:] > values[:-1], [True]])  # no cut between equal values
     quality = np.where(distinct, quality, -np.inf)
-    best = np.flatnonzero(quality >= quality.max() - 1e-12)
+    top = int(quality.argmax())
+    error = _balanced_error(positives - missed[top], positives, spared[top], negatives)
+    best = np.flatnonzero(quality >= quality[top] - error)
     # Any cut in (edges[k], edges[k+1]] is equally good. Half-way leaves room on both sides; 0.5 wins if inside.
     low, high = edges[best], edges[best + 1]
     inside = (low < 0.5) & (high >= 0.5)
     cuts = np.where(inside, 0.5, (low + high) / 2)
     return float(cuts[np.abs(cuts - 0.5).argmin()])
+
+
+def _balanced_error(hits: int, positives: int, spared: int, negatives: int) -> float:
+    """Standard error of a balanced accuracy, from rates pulled inwards by one image (Agresti and Coull 1998)."""
+    rates = [((part + 1) / (whole + 2), whole) for part, whole in ((hits, positives), (spared, negatives))]
+    return float(np.sqrt(sum(rate * (1 - rate) / whole for rate, whole in rates)) / 2)
 
 
 def score(
@@ -122,7 +131,7 @@ def score(
     absent = [name for k, name in enumerate(names) if support[k] == 0]
     if absent:
         reason = f"no image of {', '.join(absent)}"
-        undefined |= {metric: reason for metric in ("balanced_accuracy", "macro_f1")}
+        undefined |= dict.fromkeys(("balanced_accuracy", "macro_f1"), reason)
     else:
         result["balanced_accuracy"] = float(balanced_accuracy(matrix))
         result["macro_f1"] = float(np.mean(2 * hits / (support + named)))
@@ -155,10 +164,8 @@ def _ranking(
         reason = "no images" if not present.any() else "not every class occurs"
         undefined |= {"roc_auc": reason, "pr_auc": reason}
         return {"roc_auc": None, "pr_auc": None}
-    if len(names) == 2:
-        columns = [positive if positive is not None else 1]
-    else:
-        columns = list(range(len(names)))
+    one = 1 if positive is None else positive
+    columns = [one] if len(names) == 2 else list(range(len(names)))
     roc = [roc_auc_score(truth == k, probabilities[:, k]) for k in columns]
     precision_recall = [average_precision_score(truth == k, probabilities[:, k]) for k in columns]
     return {"roc_auc": float(np.mean(roc)), "pr_auc": float(np.mean(precision_recall))}

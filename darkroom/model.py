@@ -39,7 +39,7 @@ class PackageInfo(BaseModel):
     format_version: int = FORMAT_VERSION
     classes: tuple[str, ...] = Field(min_length=2)
     positive_class: str | None = None  # set where there are two classes
-    threshold: float | None = Field(None, ge=0, le=1)
+    threshold: float | None = Field(default=None, ge=0, le=1)
     transform: dict[str, Any]
     transform_hash: str
     dataset: str
@@ -101,7 +101,9 @@ class Model:
         try:
             self._session = onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
         except Exception as error:  # onnxruntime raises many private types
-            raise ModelError(f"ONNX Runtime cannot load the model of {info.config}: {error}. Train it again.") from error
+            raise ModelError(
+                f"ONNX Runtime cannot load the model of {info.config}: {error}. Train it again."
+            ) from error
         self._check_shapes()
 
     def predict(self, pixels: np.ndarray) -> np.ndarray:

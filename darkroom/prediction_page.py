@@ -18,7 +18,11 @@ def prediction_page(summary: Mapping[str, Any]) -> str:
             ("images", summary["images"], "arrived"),
             ("classified", summary["classified"], ""),
             ("unreadable", summary["problems"], "rows with a problem and no label"),
-            ("speed", "–" if speed is None else f"{number(speed)} / s", f"{number(summary['seconds'])} s of classifying"),
+            (
+                "speed",
+                "–" if speed is None else f"{number(speed)} / s",
+                f"{number(summary['seconds'])} s of work",
+            ),
         ]
     )
     if not summary["images"]:

@@ -251,12 +251,19 @@ def worker_model(lake: Storage, champion: ChampionOfRequest) -> Model:
 
 def classify_files(lake: Storage, model: Model, files: Sequence[tuple[str, int]]) -> list[dict[str, Any]]:
     """The rows of some (path, size) on the lake: image_id, path, label, score, probabilities, measurements, problem."""
-    rows, pixels, positions = [], [], []
+    rows: list[dict[str, Any]] = []
+    pixels: list[np.ndarray] = []
+    positions: list[int] = []
     for (path, size), (image_id, data) in zip(files, _read_all(lake, files), strict=True):
         seen = measure(data)
         row = {
-            **{"image_id": image_id, "path": path, "size_bytes": size, "problem": seen.problem},
-            **{"label": None, "score": None, "probabilities": None},
+            "image_id": image_id,
+            "path": path,
+            "size_bytes": size,
+            "problem": seen.problem,
+            "label": None,
+            "score": None,
+            "probabilities": None,
             **{name: getattr(seen, name) for name in ("width", "height", "mode", "mean", "std", "min", "max")},
         }
         if seen.problem is None:

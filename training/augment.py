@@ -1,4 +1,4 @@
-"""Random changes of training images: one warp and one change of tone an image, drawn in NumPy, applied in TensorFlow."""
+"""Random changes of training images: a warp and a change of tone each, drawn in NumPy, applied in TensorFlow."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from training.config import AugmentationOptions
 def random_changes(
     options: AugmentationOptions, count: int, shape: tuple[int, ...], rng: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray]:
-    """For each image a projective warp float32[count, 8] (output to input) and its (contrast, brightness) [count, 2]."""
+    """For each image a projective warp float32[count, 8] (output to input), and [count, 2]: contrast, brightness."""
     height, width = shape[:2]
     angle = np.deg2rad(rng.uniform(-options.rotation, options.rotation, count))
     scale = 1 / rng.uniform(1 - options.zoom, 1 + options.zoom, count)

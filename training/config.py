@@ -24,11 +24,15 @@ class _Options(BaseModel):
 class CnnOptions(_Options):
     """A small convolutional network: blocks of convolution, normalisation, ReLU and pooling, then a mean."""
 
-    filters: tuple[int, ...] = Field((16, 32, 64, 96), min_length=1, max_length=6, description="Channels of each block.")
-    convolutions: int = Field(1, ge=1, le=3, description="Convolutions in a block.")
-    first_stride: int = Field(2, ge=1, le=4, description="Stride of the first convolution, whose side is 2·stride+1.")
-    groups: int = Field(4, ge=1, description="Channel groups of the group normalisation.")
-    dropout: float = Field(0.2, ge=0, lt=1, description="Share of the last features dropped in training.")
+    filters: tuple[int, ...] = Field(
+        default=(16, 32, 64, 96), min_length=1, max_length=6, description="Channels of each block."
+    )
+    convolutions: int = Field(default=1, ge=1, le=3, description="Convolutions in a block.")
+    first_stride: int = Field(
+        default=2, ge=1, le=4, description="Stride of the first convolution, whose side is 2·stride+1."
+    )
+    groups: int = Field(default=4, ge=1, description="Channel groups of the group normalisation.")
+    dropout: float = Field(default=0.2, ge=0, lt=1, description="Share of the last features dropped in training.")
 
     @model_validator(mode="after")
     def _divisible(self) -> CnnOptions:
@@ -41,39 +45,41 @@ class CnnOptions(_Options):
 class AugmentationOptions(_Options):
     """Random changes of training images; none at prediction."""
 
-    flip: bool = Field(False, description="Mirror left and right. Not where the side means something.")
-    rotation: float = Field(8.0, ge=0, le=180, description="Largest rotation. Degrees.")
-    shift: float = Field(0.06, ge=0, lt=0.5, description="Largest shift, as a share of the side.")
-    zoom: float = Field(0.08, ge=0, lt=0.5, description="Largest zoom in or out, as a share.")
-    brightness: float = Field(0.08, ge=0, lt=1, description="Largest change, as a share of the range.")
-    contrast: float = Field(0.15, ge=0, lt=1, description="Largest change of contrast, as a share.")
+    flip: bool = Field(default=False, description="Mirror left and right. Not where the side means something.")
+    rotation: float = Field(default=8.0, ge=0, le=180, description="Largest rotation. Degrees.")
+    shift: float = Field(default=0.06, ge=0, lt=0.5, description="Largest shift, as a share of the side.")
+    zoom: float = Field(default=0.08, ge=0, lt=0.5, description="Largest zoom in or out, as a share.")
+    brightness: float = Field(default=0.08, ge=0, lt=1, description="Largest change, as a share of the range.")
+    contrast: float = Field(default=0.15, ge=0, lt=1, description="Largest change of contrast, as a share.")
 
 
 class OptimizerOptions(_Options):
     """AdamW with a linear warm-up and a cosine decay to zero."""
 
-    learning_rate: float = Field(3e-3, gt=0, le=1, description="Peak learning rate.")
-    weight_decay: float = Field(1e-3, ge=0, le=1, description="Decoupled weight decay.")
-    warmup_share: float = Field(0.1, ge=0, lt=1, description="Share of all steps that the rate climbs.")
-    averaging: float = Field(0.98, ge=0, lt=1, description="Momentum of the running average of weights; 0: none.")
-    label_smoothing: float = Field(0.0, ge=0, lt=1, description="Share of the target spread over all classes.")
+    learning_rate: float = Field(default=3e-3, gt=0, le=1, description="Peak learning rate.")
+    weight_decay: float = Field(default=1e-3, ge=0, le=1, description="Decoupled weight decay.")
+    warmup_share: float = Field(default=0.1, ge=0, lt=1, description="Share of all steps that the rate climbs.")
+    averaging: float = Field(
+        default=0.98, ge=0, lt=1, description="Momentum of the running average of weights; 0: none."
+    )
+    label_smoothing: float = Field(default=0.0, ge=0, lt=1, description="Share of the target spread over all classes.")
 
 
 class EarlyStoppingOptions(_Options):
     """Training ends when the loss on val has not fallen for some epochs; the best weights are kept."""
 
-    patience: int = Field(12, ge=1, description="Epochs without a better val loss.")
-    min_delta: float = Field(1e-3, ge=0, description="A smaller fall of the loss does not count.")
-    start_epoch: int = Field(0, ge=0, description="Epochs before patience is counted.")
+    patience: int = Field(default=12, ge=1, description="Epochs without a better val loss.")
+    min_delta: float = Field(default=1e-3, ge=0, description="A smaller fall of the loss does not count.")
+    start_epoch: int = Field(default=0, ge=0, description="Epochs before patience is counted.")
 
 
 class _Config(_Options):
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,62}$", description="The file's name without .yaml.")
     description: str = ""
-    transform: ImageTransform = ImageTransform()
-    seed: int = Field(0, ge=0, le=2**31 - 1)
-    positive_class: str | None = Field(None, description="Of two classes. Default: the last in sorted order.")
-    primary_metric: PrimaryMetric = Field("balanced_accuracy", description="Chooses among configs, on val.")
+    transform: ImageTransform = Field(default_factory=lambda: ImageTransform.model_validate({}))
+    seed: int = Field(default=0, ge=0, le=2**31 - 1)
+    positive_class: str | None = Field(default=None, description="Of two classes. Default: the last in sorted order.")
+    primary_metric: PrimaryMetric = Field(default="balanced_accuracy", description="Chooses among configs, on val.")
 
     @property
     def digest(self) -> str:
@@ -89,19 +95,21 @@ class KerasConfig(_Config):
     augmentation: AugmentationOptions = AugmentationOptions()
     optimizer: OptimizerOptions = OptimizerOptions()
     early_stopping: EarlyStoppingOptions = EarlyStoppingOptions()
-    epochs: int = Field(40, ge=1, le=10_000)
-    batch_size: int = Field(32, ge=1, le=4096)
-    max_seconds: float | None = Field(None, gt=0, description="Training ends after the epoch that passes this.")
+    epochs: int = Field(default=40, ge=1, le=10_000)
+    batch_size: int = Field(default=32, ge=1, le=4096)
+    max_seconds: float | None = Field(default=None, gt=0, description="Training ends after the epoch that passes this.")
 
 
 class MllibConfig(_Config):
     """A multinomial logistic regression trained by Spark MLlib on pixels scaled to 0..1."""
 
     engine: Literal["mllib"] = "mllib"
-    regularization: tuple[float, ...] = Field((0.01,), min_length=1, description="Tried in turn; val loss chooses.")
-    elastic_net: float = Field(0.0, ge=0, le=1, description="0 is a ridge, 1 a lasso.")
-    max_iterations: int = Field(100, ge=1, le=10_000)
-    tolerance: float = Field(1e-6, gt=0)
+    regularization: tuple[float, ...] = Field(
+        default=(0.01,), min_length=1, description="Tried in turn; val loss chooses."
+    )
+    elastic_net: float = Field(default=0.0, ge=0, le=1, description="0 is a ridge, 1 a lasso.")
+    max_iterations: int = Field(default=100, ge=1, le=10_000)
+    tolerance: float = Field(default=1e-6, gt=0)
     standardize: bool = True
 
 
@@ -109,17 +117,17 @@ TrainingConfig = Annotated[KerasConfig | MllibConfig, Field(discriminator="engin
 _ADAPTER: TypeAdapter[KerasConfig | MllibConfig] = TypeAdapter(TrainingConfig)
 
 
-def known_configs(folder: Path = CONFIG_FOLDER) -> list[str]:
+def known_configs(folder: Path | None = None) -> list[str]:
     """Names of the configs that can be loaded, sorted."""
-    return sorted(path.stem for path in folder.glob("*.yaml"))
+    return sorted(path.stem for path in (folder or CONFIG_FOLDER).glob("*.yaml"))
 
 
-def load_config(name: str, folder: Path = CONFIG_FOLDER) -> KerasConfig | MllibConfig:
+def load_config(name: str, folder: Path | None = None) -> KerasConfig | MllibConfig:
     """The config of that name. Raises InvalidRequest for an unknown one, and for a file that is not valid."""
     known = known_configs(folder)
     if name not in known:
         raise InvalidRequest(f"There is no training config {name!r}. Expected one of: {', '.join(known) or 'none'}.")
-    path = folder / f"{name}.yaml"
+    path = (folder or CONFIG_FOLDER) / f"{name}.yaml"
     try:
         content: Any = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (yaml.YAMLError, UnicodeDecodeError) as error:

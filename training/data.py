@@ -96,12 +96,12 @@ def read_examples(
             f"{int((~found).sum()):,} of {len(ids):,} {part} images of {dataset} have no example for the transform "
             f"{transform.hash}, {first[:12]} among them. Expected one each. Run the preprocessing step for this config."
         )
-    index = {name: k for k, name in enumerate(classes)}
+    class_index = {name: k for k, name in enumerate(classes)}
     groups = rows["group"].to_pylist()
     return Examples(
         content_ids=ids,
         pixels=pixels,
-        truth=np.array([index[label] for label in rows["label"].to_pylist()], dtype=np.int64),
+        truth=np.array([class_index[label] for label in rows["label"].to_pylist()], dtype=np.int64),
         weight=rows["weight"].to_numpy().astype(np.float64),
         copies=rows["copies"].to_numpy().astype(np.int64),
         group=[group if group is not None else key for group, key in zip(groups, ids, strict=True)],

@@ -39,7 +39,9 @@ class TrainedLinear:
     model: Any  # pyspark.ml.classification.LogisticRegressionModel
 
 
-def train_mllib(spark: SparkSession, lake: Storage, dataset: str, split: pa.Table, config: MllibConfig) -> TrainedLinear:
+def train_mllib(
+    spark: SparkSession, lake: Storage, dataset: str, split: pa.Table, config: MllibConfig
+) -> TrainedLinear:
     """Fits one model for each regularisation and keeps the one with the lowest loss on val.
 
     The loss on val weighs every class alike. An image that an oversampled epoch would show n times weighs n times.
@@ -87,7 +89,7 @@ def train_mllib(spark: SparkSession, lake: Storage, dataset: str, split: pa.Tabl
         row = history[-1]
         left = (time.monotonic() - began) * (len(config.regularization) - number)
         log.info(
-            "fit %d/%d  regularization %g  val loss %.3f  val balanced accuracy %.3f  %d iterations  %.1f s  about %.0f s left",
+            "fit %d/%d  strength %g  val loss %.3f  val balanced accuracy %.3f  %d iterations  %.1f s, %.0f s left",
             *(number, len(config.regularization), strength, row["val_loss"], row["val_balanced_accuracy"]),
             *(row["iterations"], row["seconds"], left),
         )
@@ -101,12 +103,14 @@ def train_mllib(spark: SparkSession, lake: Storage, dataset: str, split: pa.Tabl
 def labelled_examples(
     spark: SparkSession, lake: Storage, dataset: str, split: pa.Table, config: MllibConfig, classes: Sequence[str]
 ) -> DataFrame:
-    """The train and val images: content_id, pixels (array<float>, 0..1), split, truth (index), weight (of all copies)."""
+    """The train and val images: content_id, pixels (array<float>, 0..1), split, truth (index), weight of all copies."""
     files = Table(lake, examples_table(dataset)).files({"transform_hash": config.transform.hash})
     schema = "content_id string, pixels binary"
     stored = spark.read.schema(schema).parquet(*[_spark_uri(uri) for uri in files]) if files else None
     if stored is None:
-        raise DataError(f"{dataset} has no example for the transform {config.transform.hash}. Run the preprocessing step.")
+        raise DataError(
+            f"{dataset} has no example for the transform {config.transform.hash}. Run the preprocessing step."
+        )
     wanted = split.filter(pa.compute.is_in(split["split"], pa.array([TRAIN, VAL])))
     index = {name: k for k, name in enumerate(classes)}
     truth = [float(index[label]) for label in wanted["label"].to_pylist()]
@@ -121,10 +125,11 @@ def labelled_examples(
 def vectors(rows: DataFrame) -> DataFrame:
     """The same rows with ``pixels`` as the MLlib vector ``features``, in the order of content_id."""
     from pyspark.ml.functions import array_to_vector
-    from pyspark.sql import functions as F  # noqa: N812 - the name that Spark users know
+    from pyspark.sql import functions as F
 
     features = array_to_vector(F.col("pixels")).alias("features")
-    return rows.select("content_id", features, "split", "truth", "weight").repartition(2).sortWithinPartitions("content_id")
+    chosen = rows.select("content_id", features, "split", "truth", "weight")
+    return chosen.repartition(2, "content_id").sortWithinPartitions("content_id")
 
 
 def _to_floats(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:

@@ -1,0 +1,275 @@
+"""The steps of train_model: plan, train, evaluate, decide, promote. Each takes and returns small JSON-able values.
+
+Heavy libraries are imported by the step that needs them, and no other.
+"""
+
+from __future__ import annotations
+
+import logging
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from darkroom import champions
+from darkroom.codedigest import code_digest
+from darkroom.contract import stable_hash
+from darkroom.errors import InvalidRequest
+from darkroom.storage import Storage
+from training import receipts
+from training.config import KerasConfig, known_configs, load_config
+from training.data import class_names, read_examples, read_split
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+log = logging.getLogger(__name__)
+
+
+class PlanRequest(BaseModel):
+    """What train_model is asked for."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    dataset: str
+    version: str
+    split_id: str
+    model: str | None = None  # default: the dataset's name
+    configs: list[str] = Field(default_factory=list)  # empty: all
+    seed: int | None = Field(default=None, ge=0, le=2**31 - 1)  # default: each config's own
+    links: dict[str, str] = Field(default_factory=dict)
+
+
+def plan(lake: Storage, request: dict[str, Any]) -> dict[str, Any]:
+    """Checks the request, finds what is trained already, and opens the parent run unless nothing is to be done.
+
+    Raises InvalidRequest for a wrong request or config, DataError for a split that cannot be trained on.
+    """
+    from training import tracking
+
+    try:
+        asked = PlanRequest.model_validate(request)
+    except ValidationError as error:
+        expected = ", ".join(PlanRequest.model_fields)
+        raise InvalidRequest(f"The training request cannot be used: {error}. Expected {expected}.") from None
+    names = list(dict.fromkeys(asked.configs or known_configs()))
+    configs = [load_config(name) for name in names]
+    metrics = sorted({config.primary_metric for config in configs})
+    if len(metrics) > 1:
+        raise InvalidRequest(f"The configs {names} choose by different metrics: {metrics}. Expected one for all.")
+    classes = class_names(read_split(lake, asked.dataset, asked.split_id))
+    for config in configs:
+        _positive_class(config.positive_class, classes, config.name)
+    model = asked.model or asked.dataset
+    client = tracking.open_client()
+    transforms = {config.transform.hash: config.transform.model_dump(mode="json") for config in configs}
+    common = {
+        "dataset": asked.dataset,
+        "version": asked.version,
+        "split_id": asked.split_id,
+        "model": model,
+        "experiment": asked.dataset,
+        "primary_metric": metrics[0],
+        "links": asked.links,
+    }
+    tasks: list[dict[str, Any]] = []
+    with tracking.reached():
+        for config in configs:
+            seed = config.seed if asked.seed is None else asked.seed
+            key = receipts.training_key(asked.version, asked.split_id, config.digest, config.transform.hash, seed)
+            trained = receipts.find_training(lake, model, key)
+            if trained and tracking.known_run(client, trained["run_id"]) is None:
+                log.info("MLflow does not know the run of %s any more: it is trained again.", config.name)
+                trained = None
+            tasks.append(
+                {
+                    "name": config.name,
+                    "engine": config.engine,
+                    "transform": config.transform.model_dump(mode="json"),
+                    "seed": seed,
+                    "key": key,
+                    "trained": trained,
+                    **common,
+                }
+            )
+        gate_key = receipts.gate_key([task["key"] for task in tasks])
+        decided = receipts.find_gate(lake, model, gate_key) if all(task["trained"] for task in tasks) else None
+        changed = decided is None or not _still_stands(lake, model, decided)
+        if changed:
+            experiment_id = tracking.open_experiment(client, asked.dataset)
+            parent = _start_parent(client, experiment_id, common, asked.links)
+        else:
+            parent = str(decided["evaluation"]["plan"]["parent_run_id"]) if decided else ""
+            experiment_id = str(decided["evaluation"]["plan"]["experiment_id"]) if decided else ""
+            log.info("Nothing changed: these configs are trained on this split, and the gate has decided.")
+    for task in tasks:
+        task |= {"parent_run_id": parent, "experiment_id": experiment_id}
+    return {
+        **common,
+        "parent_run_id": parent,
+        "experiment_id": experiment_id,
+        "gate_key": gate_key,
+        "configs": tasks,
+        "transforms": list(transforms.values()),
+        "changed": changed,
+        "mlflow_url": tracking.run_page(experiment_id, parent),
+    }
+
+
+def train(lake: Storage, task: dict[str, Any]) -> dict[str, Any]:
+    """Trains one Keras config in this process; see ``train_task``."""
+    config = load_config(task["name"])
+    if not isinstance(config, KerasConfig):
+        raise InvalidRequest(
+            f"{config.name} is trained by {config.engine}, not by Keras. Submit training/jobs instead."
+        )
+
+    def fit(on_step: Callable[..., None]) -> tuple[bytes, dict[str, Any]]:
+        from training.keras_engine import train_keras
+
+        split = read_split(lake, task["dataset"], task["split_id"])
+        train_part = read_examples(lake, task["dataset"], split, "train", config.transform)
+        val_part = read_examples(lake, task["dataset"], split, "val", config.transform)
+        trained = train_keras(config, train_part, val_part, task["seed"], on_step)
+        facts = {"fit_seconds": trained.seconds, "best_epoch": trained.best_epoch, "parameters": trained.parameters}
+        return trained.graph, facts
+
+    return train_task(lake, task, fit)
+
+
+def train_task(
+    lake: Storage,
+    task: dict[str, Any],
+    fit: Callable[[Callable[..., None]], tuple[bytes, dict[str, Any]]],
+) -> dict[str, Any]:
+    """What every engine shares: an MLflow run around ``fit``, then the package, its metrics on val, and a receipt.
+
+    ``fit(on_step)`` returns the ONNX graph and a few numbers about the fit; it calls ``on_step(step, metrics)``.
+    A run that died before is marked FAILED and named in ``retry_of``. Trained before: the earlier result is returned.
+    """
+    import time
+
+    from training import tracking
+    from training.packaging import build_package
+    from training.registry import log_package
+
+    started = time.monotonic()
+    config = load_config(task["name"])
+    if earlier := receipts.find_training(lake, task["model"], task["key"]):
+        log.info("Nothing changed: %s was trained on this split before.", config.name)
+        return earlier
+    client = tracking.open_client()
+    with tracking.reached():
+        run_id = tracking.start_run(
+            client,
+            task["experiment_id"],
+            config.name,
+            {tracking.PARENT: task["parent_run_id"], "darkroom.config": config.name},
+            **_run_tags(task, config.transform.hash),
+        )
+        log.info("MLflow run %s", tracking.run_page(task["experiment_id"], run_id) or run_id)
+        with tracking.active(run_id):
+            tracking.log_parameters(client, run_id, config.model_dump(mode="json") | {"seed": task["seed"]})
+            graph, facts = fit(lambda step, values: tracking.log_step(client, run_id, step, values))
+            built = build_package(lake, task, config, graph)
+            tracking.log_step(client, run_id, 0, built.metrics("val_") | facts)
+            tracking.log_figures(run_id, built.figures("val"))
+            model_id = log_package(lake, built.path, built.package_id)
+    result = {
+        "config": config.name,
+        "engine": config.engine,
+        "run_id": run_id,
+        "model_id": model_id,
+        "package": built.path,
+        "package_id": built.package_id,
+        "threshold": built.info.threshold,
+        "val": {name: built.val[name] for name in ("count", *_SHOWN)},
+        "seconds": round(time.monotonic() - started, 3),
+        "key": task["key"],
+        "mlflow_url": tracking.run_page(task["experiment_id"], run_id),
+    }
+    receipts.keep_training(lake, task["model"], task["key"], result)
+    return result
+
+
+_SHOWN = ("balanced_accuracy", "accuracy", "macro_f1", "roc_auc", "pr_auc", "log_loss")
+
+
+def evaluate(lake: Storage, request: dict[str, Any]) -> dict[str, Any]:
+    """Chooses the challenger on val, scores every config once on test, and draws the comparison."""
+    from training.evaluate import evaluate_configs
+
+    return evaluate_configs(lake, request["plan"], request["results"])
+
+
+def decide(lake: Storage, request: dict[str, Any]) -> dict[str, Any]:
+    """The gate: the challenger against chance and the champion. ``request`` is what ``evaluate`` returned."""
+    from training.decision import decide_challenger
+
+    return decide_challenger(lake, request)
+
+
+def promote(lake: Storage, request: dict[str, Any]) -> dict[str, Any]:
+    """Appends the challenger to the champion history, then moves the alias. ``request``: what ``decide`` returned."""
+    from training.decision import promote_challenger
+
+    return promote_challenger(lake, request, datetime.now(UTC))
+
+
+def close_runs(parent_run_id: str) -> None:
+    """Ends the parent run and whatever of it is still RUNNING."""
+    from training import tracking
+
+    client = tracking.open_client()
+    with tracking.reached():
+        for run_id in tracking.end_running(client, parent_run_id):
+            log.info("Ended the MLflow run %s.", run_id)
+
+
+def _still_stands(lake: Storage, model: str, decided: dict[str, Any]) -> bool:
+    """Whether the verdict of an earlier run would be the same again: no other champion has come since."""
+    champion = champions.current(lake, model)
+    now = champion.package_id if champion else None
+    if decided["verdict"] == "promote":
+        return now == decided["challenger"]["package_id"]
+    return bool(now == decided["champion_package_id"])
+
+
+def _start_parent(client: Any, experiment_id: str, common: dict[str, Any], links: dict[str, str]) -> str:
+    from training import tracking
+
+    identity = {"darkroom.kind": "training", "darkroom.split_id": common["split_id"]}
+    if link := links.get("airflow_run"):
+        identity["darkroom.airflow_run"] = link
+    else:  # without a name for the run that asks, no earlier run can be told to be its dead attempt
+        identity["darkroom.request"] = stable_hash({"at": datetime.now(UTC).isoformat(), "model": common["model"]})
+    name = f"{common['dataset']} {common['split_id'][:8]}"
+    return tracking.start_run(client, experiment_id, name, identity, **_run_tags(common, None))
+
+
+def _run_tags(task: dict[str, Any], transform_hash: str | None) -> dict[str, str]:
+    from training import tracking
+
+    tags = {
+        "darkroom.model": task["model"],
+        "darkroom.dataset": task["dataset"],
+        "darkroom.dataset_version": task["version"],
+        "darkroom.split_id": task["split_id"],
+        "darkroom.code_digest": code_digest(),
+        **{f"darkroom.{name}": link for name, link in task["links"].items()},
+    }
+    if transform_hash:
+        tags["darkroom.transform_hash"] = transform_hash
+    if commit := tracking.git_commit():
+        tags["mlflow.source.git.commit"] = commit
+        tags["darkroom.git_commit"] = commit
+    tags["mlflow.source.name"] = Path(__file__).parent.name
+    return tags
+
+
+def _positive_class(wanted: str | None, classes: tuple[str, ...], config: str) -> None:
+    if wanted is not None and wanted not in classes:
+        raise InvalidRequest(
+            f"The training config {config} names the positive class {wanted!r}. Expected one of {', '.join(classes)}."
+        )

@@ -1,0 +1,72 @@
+"""The Spark job that trains one MLlib config; started through spark-submit."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from darkroom.errors import InvalidRequest
+from darkroom.outcome import run_job
+from darkroom.settings import get_settings
+from darkroom.storage import StorageOptions, open_lake
+from training.config import MllibConfig, load_config
+from training.data import read_split
+from training.flow import train_task
+
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
+
+
+def train(request: dict[str, Any]) -> dict[str, Any]:
+    """Trains the config of one task of ``training.flow.plan``. Trained before: no Spark session is started."""
+    config = load_config(request["name"])
+    if not isinstance(config, MllibConfig):
+        raise InvalidRequest(f"{config.name} is trained by {config.engine}, not by Spark. Call training.flow.train.")
+    lake = open_lake()
+
+    def fit(on_step: Callable[..., None]) -> tuple[bytes, dict[str, Any]]:
+        from training.mllib_engine import train_mllib
+
+        split = read_split(lake, request["dataset"], request["split_id"])
+        with session() as spark:
+            trained = train_mllib(spark, lake, request["dataset"], split, config)
+        for step, row in enumerate(trained.history, 1):
+            on_step(step, row)
+        kept = trained.history[trained.best - 1]["regularization"]
+        return trained.graph, {"fit_seconds": trained.seconds, "kept_regularization": kept}
+
+    return train_task(lake, request, fit)
+
+
+@contextmanager
+def session() -> Iterator[SparkSession]:
+    """spark-submit's session, or a local one."""
+    from pyspark.sql import SparkSession
+
+    builder = SparkSession.builder.appName("darkroom-train").config("spark.ui.showConsoleProgress", "false")
+    builder = builder.config("spark.sql.execution.arrow.maxRecordsPerBatch", "512")
+    if "PYSPARK_GATEWAY_PORT" not in os.environ:
+        builder = builder.master("local[*]").config("spark.ui.enabled", "false")
+        os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
+    if get_settings().lake_uri.startswith("s3://"):
+        for name, value in StorageOptions.from_settings().spark_conf().items():
+            builder = builder.config(name, value)
+    spark = builder.getOrCreate()
+    spark.sparkContext.setLogLevel("WARN")
+    try:
+        yield spark
+    finally:
+        spark.stop()
+
+
+def main(argv: Sequence[str]) -> int:
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    return run_job(argv, train)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

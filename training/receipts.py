@@ -1,0 +1,58 @@
+"""What was trained and decided before, remembered on the lake, so that nothing is done twice."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+from darkroom.codedigest import code_digest
+from darkroom.contract import stable_hash, training_reports
+from darkroom.gate import GatePolicy
+from darkroom.storage import Storage
+
+
+def training_key(version: str, split_id: str, config_digest: str, transform_hash: str, seed: int) -> str:
+    """What decides the outcome of one training."""
+    return stable_hash([version, split_id, config_digest, transform_hash, seed, code_digest()])
+
+
+def gate_key(training_keys: Sequence[str]) -> str:
+    """What decides the outcome of the gate, but for the champion."""
+    return stable_hash(["gate", sorted(training_keys), GatePolicy().model_dump(), code_digest()])
+
+
+def find_training(lake: Storage, model: str, key: str) -> dict[str, Any] | None:
+    """The result of an earlier training; None where there was none, or where its package is gone."""
+    found = _find(lake, model, key)
+    return found if found and lake.stat(found["package"]) else None
+
+
+def keep_training(lake: Storage, model: str, key: str, result: dict[str, Any]) -> None:
+    _keep(lake, model, key, result)
+
+
+def find_gate(lake: Storage, model: str, key: str) -> dict[str, Any] | None:
+    """What the gate returned for these trainings before; None where it did not, or where its page is gone."""
+    found = _find(lake, model, key)
+    return found if found and lake.stat(found["page"]) else None
+
+
+def keep_gate(lake: Storage, model: str, key: str, verdict: dict[str, Any]) -> None:
+    _keep(lake, model, key, verdict)
+
+
+def _path(model: str, key: str) -> str:
+    return f"{training_reports(model, 'receipts')}/{key}.json"
+
+
+def _find(lake: Storage, model: str, key: str) -> dict[str, Any] | None:
+    try:
+        found: dict[str, Any] = json.loads(lake.read(_path(model, key)))
+    except FileNotFoundError:
+        return None
+    return found
+
+
+def _keep(lake: Storage, model: str, key: str, value: dict[str, Any]) -> None:
+    lake.write(_path(model, key), json.dumps(value, indent=1, sort_keys=True, ensure_ascii=False).encode())

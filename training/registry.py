@@ -1,0 +1,110 @@
+"""Models in MLflow: a package logged as a pyfunc model, a registered version a challenger, the champion's alias."""
+
+from __future__ import annotations
+
+import logging
+import tempfile
+from collections.abc import Mapping
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from darkroom import champions
+from darkroom.codedigest import package_folder
+from darkroom.storage import Storage
+from training.tracking import open_client, reached
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.entities.model_registry import ModelVersion
+
+log = logging.getLogger(__name__)
+
+ALIAS = "champion"
+# What a model server needs to predict with a package. Given, since inferring them takes MLflow half a minute.
+REQUIREMENTS = (
+    *("mlflow", "minio", "numpy", "onnx", "onnxruntime", "opencv-python-headless", "pandas", "pillow", "pyarrow"),
+    *("pydantic", "pydantic-settings", "simplejpeg"),
+)
+
+
+def log_package(lake: Storage, package: str, package_id: str) -> str:
+    """Logs a package of the lake to the active run, as a model that takes image bytes. Returns its id."""
+    import mlflow
+    from mlflow.models import ModelSignature
+    from mlflow.types import ColSpec, DataType, Schema
+    from mlflow.types.schema import Array
+
+    signature = ModelSignature(
+        inputs=Schema([ColSpec(DataType.binary, "image")]),
+        outputs=Schema(
+            [
+                ColSpec(DataType.string, "label", required=False),
+                ColSpec(DataType.double, "score", required=False),
+                ColSpec(Array(DataType.double), "probabilities", required=False),
+                ColSpec(DataType.string, "problem", required=False),
+            ]
+        ),
+    )
+    with tempfile.TemporaryDirectory() as folder:
+        local = Path(folder) / f"{package_id}.zip"
+        lake.download(package, local)
+        logged = mlflow.pyfunc.log_model(
+            name="model",
+            python_model=str(Path(__file__).with_name("pyfunc_model.py")),
+            artifacts={"package": str(local)},
+            code_paths=[str(package_folder("darkroom"))],
+            signature=signature,
+            pip_requirements=[f"{name}=={version(name)}" for name in REQUIREMENTS],
+        )
+    return str(logged.model_id)
+
+
+def register(client: MlflowClient, model: str, run_id: str, model_id: str, tags: Mapping[str, str]) -> ModelVersion:
+    """The version of a challenger in the registry; made once for a run, its tags brought up to date."""
+    import mlflow
+
+    try:
+        client.create_registered_model(model)
+    except mlflow.MlflowException as error:
+        if error.error_code != "RESOURCE_ALREADY_EXISTS":
+            raise
+    found = [one for one in client.search_model_versions(f"name = '{model}'") if one.run_id == run_id]
+    if found:
+        registered = max(found, key=lambda one: int(one.version))
+    else:
+        logged = client.get_logged_model(model_id)
+        registered = client.create_model_version(
+            model, logged.artifact_location, run_id=run_id, model_id=model_id, await_creation_for=60
+        )
+    for name, value in tags.items():
+        client.set_model_version_tag(model, registered.version, name, value)
+    return registered
+
+
+def repair_alias(lake: Storage, model: str) -> str | None:
+    """Points the alias ``champion`` to what the champion history says, and returns that version.
+
+    None where there is no champion (the alias is then removed), or where MLflow does not know the version, which
+    a warning tells: batch inference does not need MLflow.
+    """
+    import mlflow
+
+    client = open_client()
+    champion = champions.current(lake, model)
+    with reached():
+        try:
+            if champion is None:
+                client.delete_registered_model_alias(model, ALIAS)
+                return None
+            client.set_registered_model_alias(model, ALIAS, champion.version)
+        except mlflow.MlflowException as error:
+            if error.error_code not in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
+                raise
+            if champion is not None:
+                log.warning(
+                    "MLflow does not know version %s of %s: its alias %r was not moved. The champion history counts.",
+                    *(champion.version, model, ALIAS),
+                )
+            return None
+    return champion.version
