@@ -20,8 +20,7 @@ FRAMES = {
     "usable": "the files of the manifest that have no problem",
     "splits": "the split: a row a distinct image",
     "used": "the images in train, val or test",
-    "columns_of_images": "the manifest's columns and their types, as stored",
-    "columns_of_splits": "the split's columns and their types, as stored",
+    "columns": "the columns of both tables and their types, as stored",
     "balance": "images by class and split, beside what the options ask for",
     "figures": "counts over the manifest and the split together",
 }
@@ -56,7 +55,12 @@ class Expected:
     frame: str
     type: str
     kwargs: dict[str, Any] = field(default_factory=dict)
-    index: tuple[str, ...] = ()  # columns that name an offending row
+    index: tuple[str, ...] = ("content_id",)  # columns that name an offending row
+
+    @property
+    def is_by_row(self) -> bool:
+        """Whether each row meets it or not; otherwise one value is observed for the whole frame."""
+        return self.type.startswith("expect_column_values_")
 
 
 def expected_columns(schema: pa.Schema) -> list[str]:
@@ -91,24 +95,26 @@ def expected_share(options: SplitOptions, split: str, images: int) -> float | No
 
 
 def _shape() -> list[Expected]:
-    found = []
-    for table, schema in (("images", IMAGES_SCHEMA), ("splits", SPLITS_SCHEMA)):
-        columns = expected_columns(schema)
-        found += [
-            Expected(
-                f"{table} has the columns of the contract",
-                table,
-                "expect_table_columns_to_match_set",
-                {"column_set": schema.names, "exact_match": True},
-            ),
-            Expected(
-                f"the columns of {table} have the types of the contract",
-                f"columns_of_{table}",
-                "expect_column_distinct_values_to_equal_set",
-                {"column": "column_and_type", "value_set": columns},
-            ),
-        ]
-    return found
+    tables = {"images": IMAGES_SCHEMA, "splits": SPLITS_SCHEMA}
+    typed = [f"{table}.{column}" for table, schema in tables.items() for column in expected_columns(schema)]
+    found = [
+        Expected(
+            f"{table} has the columns of the contract",
+            table,
+            "expect_table_columns_to_match_set",
+            {"column_set": schema.names, "exact_match": True},
+        )
+        for table, schema in tables.items()
+    ]
+    return [
+        *found,
+        Expected(
+            "columns have the types of the contract",
+            "columns",
+            "expect_column_distinct_values_to_equal_set",
+            {"column": "column_and_type", "value_set": typed},
+        ),
+    ]
 
 
 def _values(limits: ValidationLimits, labels: list[str]) -> list[Expected]:

@@ -31,7 +31,7 @@ def judge(expected: Expected, result: dict[str, Any]) -> Verdict:
     details = result.get("result") or {}
     rows = tuple(details.get("partial_unexpected_index_list") or ())
     met = bool(result["success"]) and not error
-    observed = f"could not be checked: {error}" if error else _observed(details, rows, met)
+    observed = f"could not be checked: {error}" if error else _observed(expected, details, rows, met)
     return Verdict(expected.name, expected.frame, met, observed, threshold_text(expected.kwargs), rows, error)
 
 
@@ -111,24 +111,31 @@ def _row(verdict: Verdict) -> list[str]:
     return ["met" if verdict.met else "NOT MET", verdict.name, verdict.observed, verdict.threshold]
 
 
-def _observed(details: dict[str, Any], rows: tuple[dict[str, Any], ...], met: bool) -> str:
-    if "unexpected_count" in details and "element_count" in details:
+def _observed(expected: Expected, details: dict[str, Any], rows: tuple[dict[str, Any], ...], met: bool) -> str:
+    if expected.is_by_row:
+        if met:
+            return "every row"
         bad, total = details["unexpected_count"], details["element_count"]
-        if not bad:
-            return f"all {plural(total, 'row')}"
         shown = [_shown_row(row) for row in rows[:3]] or [
             str(v) for v in details.get("partial_unexpected_list", [])[:3]
         ]
         return f"{bad:,} of {plural(total, 'row')} not so, such as {_listed(shown, 3)}"
     value = details.get("observed_value")
+    wanted = next((expected.kwargs[name] for name in ("value_set", "column_set") if name in expected.kwargs), None)
+    if wanted is not None:
+        if met:
+            return "these"
+        return _difference(wanted, value, details)
+    return number(value) if isinstance(value, int | float) else str(value)
+
+
+def _difference(wanted: list[Any], value: Any, details: dict[str, Any]) -> str:
     if isinstance(value, list):
-        return _listed(value, 25)
-    if isinstance(value, int | float) and not isinstance(value, bool):
-        return number(value)
-    unexpected = details.get("partial_unexpected_list")
-    if unexpected:
-        return f"also {_listed(unexpected, 10)}"
-    return str(value) if value is not None else ("as expected" if met else "nothing")
+        extra, missing = [one for one in value if one not in wanted], [one for one in wanted if one not in value]
+    else:
+        extra, missing = details.get("partial_unexpected_list") or [], details.get("partial_missing_list") or []
+    told = [f"also {one}" for one in extra] + [f"no {one}" for one in missing]
+    return _listed(told, 10) if told else "not all of these"
 
 
 def _shown_row(row: dict[str, Any]) -> str:

@@ -30,8 +30,7 @@ def build_frames(
         "usable": images.where(F.col("problem").isNull()),
         "splits": splits,
         "used": used,
-        "columns_of_images": _columns(spark, images),
-        "columns_of_splits": _columns(spark, splits),
+        "columns": _columns(spark, {"images": images, "splits": splits}),
         "balance": _balance(spark, splits, options, limits, proportions),
         "figures": _figures(images, splits),
     }
@@ -40,6 +39,7 @@ def build_frames(
 def check(frames: Mapping[str, DataFrame], expectations: list[Expected]) -> list[dict[str, Any]]:
     """Each expectation's result as Great Expectations gives it (JSON data), in the order of ``expectations``.
 
+    Offending values and rows are looked for only where an expectation is not met: each look is a Spark job.
     The context is ephemeral: nothing is written, and nothing is sent anywhere.
     """
     os.environ["GX_ANALYTICS_ENABLED"] = "false"
@@ -49,21 +49,28 @@ def check(frames: Mapping[str, DataFrame], expectations: list[Expected]) -> list
     context.enable_analytics(False)
     context.variables.progress_bars = {"globally": False}
     source = context.data_sources.add_or_update_spark("darkroom", persist=False)
+    assets = {name: source.add_dataframe_asset(name) for name in dict.fromkeys(one.frame for one in expectations)}
+    batches = {
+        name: asset.add_batch_definition_whole_dataframe("all").get_batch({"dataframe": frames[name]})
+        for name, asset in assets.items()
+    }
+
+    def run(frame: str, numbers: list[int], result_format: dict[str, Any]) -> None:
+        if numbers:
+            wanted = [_as_gx(gx, expectations[number], number) for number in numbers]
+            suite = gx.ExpectationSuite(name=frame, expectations=wanted)
+            results = batches[frame].validate(suite, result_format=result_format).to_json_dict()["results"]
+            found.update({result["expectation_config"]["meta"]["number"]: result for result in results})
+
     found: dict[int, dict[str, Any]] = {}
-    for frame in dict.fromkeys(expected.frame for expected in expectations):
-        asset = source.add_dataframe_asset(frame)
-        batch = asset.add_batch_definition_whole_dataframe("all").get_batch({"dataframe": frames[frame]})
-        for index in dict.fromkeys(expected.index for expected in expectations if expected.frame == frame):
-            numbers = [i for i, one in enumerate(expectations) if one.frame == frame and one.index == index]
-            suite = gx.ExpectationSuite(
-                name=f"{frame} by {', '.join(index) or 'value'}",
-                expectations=[_as_gx(gx, expectations[number], number) for number in numbers],
-            )
-            report: dict[str, Any] = {"result_format": "SUMMARY", "partial_unexpected_count": SHOWN}
-            if index:
-                report["unexpected_index_column_names"] = list(index)
-            for result in batch.validate(suite, result_format=report).to_json_dict()["results"]:
-                found[result["expectation_config"]["meta"]["number"]] = result
+    for frame in batches:
+        here = [number for number, one in enumerate(expectations) if one.frame == frame]
+        run(frame, [n for n in here if expectations[n].is_by_row], {"result_format": "BOOLEAN_ONLY"})
+        run(frame, [n for n in here if not expectations[n].is_by_row], {"result_format": "SUMMARY"})
+        for number in here:
+            if expectations[number].is_by_row and not found[number]["success"]:
+                index = {"unexpected_index_column_names": list(expectations[number].index)}
+                run(frame, [number], {"result_format": "SUMMARY", "partial_unexpected_count": SHOWN, **index})
     return [found[number] for number in range(len(expectations))]
 
 
@@ -96,8 +103,12 @@ def _as_gx(gx: Any, expected: Expected, number: int) -> Any:
     return getattr(gx.expectations, kind)(**expected.kwargs, meta={"number": number, "name": expected.name})
 
 
-def _columns(spark: SparkSession, frame: DataFrame) -> DataFrame:
-    rows = [(f"{one.name} {one.dataType.simpleString()}",) for one in frame.schema]
+def _columns(spark: SparkSession, tables: Mapping[str, DataFrame]) -> DataFrame:
+    rows = [
+        (f"{table}.{one.name} {one.dataType.simpleString()}",)
+        for table, frame in tables.items()
+        for one in frame.schema
+    ]
     return spark.createDataFrame(rows, "column_and_type string")
 
 

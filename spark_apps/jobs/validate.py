@@ -44,6 +44,9 @@ def validate(request: dict[str, Any]) -> dict[str, Any]:
     result = existing_result(lake, asked)
     if result is None:
         with spark_session("darkroom-validate") as spark:
+            # Dozens of small queries: planning each stage anew costs more than it saves.
+            spark.conf.set("spark.sql.adaptive.enabled", "false")
+            spark.conf.set("spark.sql.shuffle.partitions", str(spark.sparkContext.defaultParallelism))
             result = validate_split(spark, lake, asked)
     return {**result, "seconds": round(time.monotonic() - started, 3)}
 
@@ -79,7 +82,6 @@ def validate_split(spark: SparkSession, lake: Storage, asked: ValidateRequest) -
     images, splits = Table(lake, images_table(asked.dataset)), Table(lake, splits_table(asked.dataset))
     recorded = _recorded(images, splits, asked)
     options = SplitOptions.model_validate(recorded["options"])
-    spark.conf.set("spark.sql.shuffle.partitions", str(2 * spark.sparkContext.defaultParallelism))
     files = read_table(spark, images, {"version": asked.version}, as_stored=True).coalesce(4).cache()
     rows = read_table(spark, splits, {"split_id": asked.split_id}, as_stored=True).coalesce(4).cache()
     frames = build_frames(files, rows, options, asked.limits, proportions=_drawn_by_options(splits, recorded))
