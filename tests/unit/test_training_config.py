@@ -1,0 +1,69 @@
+"""Training configs: strict, named, and with a digest of every option."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from pydantic import ValidationError
+
+from darkroom.errors import InvalidRequest
+from training.config import CONFIG_FOLDER, KerasConfig, MllibConfig, known_configs, load_config, parse_config
+
+pytestmark = pytest.mark.unit
+
+
+def it_loads_the_two_that_come_with_it() -> None:
+    assert known_configs() == ["logistic_regression", "small_cnn"]
+    cnn, linear = load_config("small_cnn"), load_config("logistic_regression")
+    assert isinstance(cnn, KerasConfig)
+    assert isinstance(linear, MllibConfig)
+    assert cnn.transform.shape == (64, 64, 1)
+    assert linear.transform.shape == (32, 32, 1)
+    assert cnn.primary_metric == linear.primary_metric == "balanced_accuracy"
+
+
+def it_names_the_known_ones_when_asked_for_another() -> None:
+    with pytest.raises(InvalidRequest, match=r"'resnet'.*logistic_regression, small_cnn"):
+        load_config("resnet")
+    with pytest.raises(InvalidRequest):
+        load_config("../configs/small_cnn")
+
+
+def it_changes_its_digest_with_any_option() -> None:
+    base = parse_config({"name": "a", "engine": "keras"})
+    assert base.digest == parse_config({"name": "a", "engine": "keras", "epochs": base.model_dump()["epochs"]}).digest
+    for change in ({"seed": 1}, {"model": {"dropout": 0.3}}, {"transform": {"width": 32}}, {"positive_class": "x"}):
+        assert parse_config({"name": "a", "engine": "keras", **change}).digest != base.digest
+
+
+def it_cannot_be_changed() -> None:
+    with pytest.raises(ValidationError):
+        load_config("small_cnn").seed = 3  # type: ignore[misc]
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("engine: keras\nepoch: 3", "epoch"),
+        ("engine: torch", "engine"),
+        ("{}", "engine"),
+        ("- a", "Expected a mapping"),
+        ("a: [", "not YAML"),
+        ("engine: keras\nname: other", "calls itself 'other'"),
+        ("engine: keras\nepochs: 0", "epochs"),
+        ("engine: keras\nmodel: {filters: [10], groups: 4}", "multiples"),
+        ("engine: keras\ntransform: {width: 0}", "width"),
+        ("engine: mllib\nregularization: []", "regularization"),
+        ("engine: mllib\nepochs: 3", "epochs"),
+        ("engine: keras\nprimary_metric: vibes", "primary_metric"),
+    ],
+)
+def it_refuses_a_wrong_file(tmp_path: Path, text: str, told: str) -> None:
+    (tmp_path / "mine.yaml").write_text(text)
+    with pytest.raises(InvalidRequest, match=told):
+        load_config("mine", tmp_path)
+
+
+def it_lies_beside_the_code() -> None:
+    assert CONFIG_FOLDER.is_dir()

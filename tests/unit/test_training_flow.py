@@ -1,0 +1,249 @@
+"""train_model without Airflow: both engines, MLflow, the gate, the champion, and what a second run does."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from darkroom import champions
+from darkroom.contract import raw_blob
+from darkroom.errors import DataError, InvalidRequest
+from darkroom.model import load_package
+from darkroom.settings import get_settings
+from darkroom.storage import Storage, open_storage
+from darkroom.transform import ImageTransform
+from tests.packages import write_dataset
+from training import config, flow, registry, tracking
+from training.decision import promote_challenger
+
+pytestmark = pytest.mark.unit
+
+CNN = """
+engine: keras
+transform: {width: 24, height: 24}
+model: {filters: [8, 16], first_stride: 1}
+epochs: 4
+batch_size: 16
+"""
+LINEAR = """
+engine: mllib
+transform: {width: 16, height: 16}
+regularization: [0.01, 0.1]
+"""
+TRANSFORMS = [ImageTransform(width=24, height=24), ImageTransform(width=16, height=16)]
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Any]]:
+    """A lake with a dataset, an MLflow store in SQLite, two small configs, and one complete training."""
+    folder = tmp_path_factory.mktemp("training")
+    patch = pytest.MonkeyPatch()
+    patch.chdir(folder)
+    patch.setenv("DARKROOM_LAKE", str(folder / "lake"))
+    patch.setenv("DARKROOM_MLFLOW_TRACKING_URI", f"sqlite:///{folder / 'mlflow.db'}")
+    get_settings.cache_clear()
+    (folder / "configs").mkdir()
+    (folder / "configs" / "cnn.yaml").write_text(CNN)
+    (folder / "configs" / "linear.yaml").write_text(LINEAR)
+    patch.setattr(config, "CONFIG_FOLDER", folder / "configs")
+    lake = open_storage(str(folder / "lake"))
+    request = write_dataset(lake, "lamps", TRANSFORMS)
+    yield {"lake": lake, "request": request, "folder": folder, **train_all(lake, request)}
+    patch.undo()
+    get_settings.cache_clear()
+
+
+def train_all(lake: Storage, request: dict[str, Any]) -> dict[str, Any]:
+    from training.jobs.train_mllib import train as train_mllib
+
+    plan = flow.plan(lake, {**request, "links": {"airflow_run": "http://airflow/run/1"}})
+    results = []
+    for task in plan["configs"]:
+        if not task["trained"]:
+            results.append(flow.train(lake, task) if task["engine"] == "keras" else train_mllib(task))
+    evaluation = flow.evaluate(lake, {"plan": plan, "results": results})
+    verdict = flow.decide(lake, evaluation)
+    promoted = flow.promote(lake, verdict) if verdict["verdict"] == "promote" else None
+    flow.close_runs(plan["parent_run_id"])
+    found = {"plan": plan, "results": results, "evaluation": evaluation, "verdict": verdict, "promoted": promoted}
+    json.dumps(found, allow_nan=False)  # all of it goes through XCom
+    return found
+
+
+def it_trains_evaluates_gates_and_promotes(world: dict[str, Any]) -> None:
+    assert {result["config"] for result in world["results"]} == {"cnn", "linear"}
+    assert world["evaluation"]["test"]["linear"]["balanced_accuracy"] > 0.95
+    assert world["verdict"]["verdict"] == "promote", world["verdict"]["reasons"]
+    champion = champions.current(world["lake"], "lamps")
+    assert champion is not None
+    assert champion.package == world["evaluation"]["challenger"]["package"]
+    assert champion.version == world["promoted"]["version"] == "1"
+    assert champion.transform_hash in {transform.hash for transform in TRANSFORMS}
+
+
+def it_keeps_pages_and_predictions_beside_each_other(world: dict[str, Any]) -> None:
+    lake = world["lake"]
+    for page in (world["evaluation"]["page"], world["verdict"]["page"]):
+        assert lake.read(page).startswith(b"<!doctype html>")
+    folder = world["evaluation"]["page"].rpartition("/")[0]
+    names = {blob.path.rpartition("/")[2] for blob in lake.list(folder)}
+    assert {"index.html", "gate.html", "summary.json", "test-cnn.parquet", "test-linear.parquet"} <= names
+
+
+def it_tells_mlflow_everything(world: dict[str, Any]) -> None:
+    client = tracking.open_client()
+    parent = client.get_run(world["plan"]["parent_run_id"])
+    assert parent.info.status == "FINISHED"
+    for result in world["results"]:
+        run = client.get_run(result["run_id"])
+        assert run.info.status == "FINISHED"
+        tags, metrics = run.data.tags, run.data.metrics
+        assert tags["mlflow.parentRunId"] == parent.info.run_id
+        assert tags["darkroom.dataset_version"] == "v1"
+        assert tags["darkroom.split_id"] == "s1"
+        assert tags["darkroom.transform_hash"]
+        assert tags["darkroom.airflow_run"] == "http://airflow/run/1"
+        for part in ("val", "test"):
+            for name in ("accuracy", "balanced_accuracy", "macro_f1", "roc_auc", "pr_auc", "log_loss"):
+                assert f"{part}_{name}" in metrics
+            assert f"{part}_recall_DARK" in metrics
+            assert f"{part}_precision_BRIGHT" in metrics
+        plots = {file.path for file in client.list_artifacts(result["run_id"], "plots")}
+        assert {"plots/confusion_test.png", "plots/roc_test.png", "plots/roc_val.png"} <= plots
+    cnn = next(result for result in world["results"] if result["config"] == "cnn")
+    assert [point.step for point in client.get_metric_history(cnn["run_id"], "val_loss")] == [1, 2, 3, 4]
+    assert client.get_run(cnn["run_id"]).data.params["model.filters"] == "[8, 16]"
+
+
+def it_registers_the_challenger_with_its_verdict(world: dict[str, Any]) -> None:
+    client = tracking.open_client()
+    version = client.get_model_version("lamps", "1")
+    assert version.tags["darkroom.verdict"] == "promote"
+    assert "above chance" in version.tags["darkroom.reasons"]
+    assert str(client.get_model_version_by_alias("lamps", "champion").version) == "1"
+
+
+def it_predicts_the_same_from_every_door(world: dict[str, Any]) -> None:
+    import mlflow
+    import pandas as pd
+
+    lake = world["lake"]
+    images = [lake.read(blob.path) for blob in list(lake.list("raw/lamps"))[:20]]
+    client = tracking.open_client()
+    for result in world["results"]:
+        model = load_package(lake, result["package"])
+        expected = model.predict(np.stack([model.transform.apply(data) for data in images]))
+        door = mlflow.pyfunc.load_model(f"models:/{result['model_id']}")
+        answer = door.predict(pd.DataFrame({"image": [*images, b"no image"]}))
+        np.testing.assert_allclose(np.stack(answer["probabilities"][:20]), expected, atol=1e-4)
+        assert answer["label"].tolist()[:20] == model.labels(expected)[0]
+        assert answer["problem"].iloc[20].startswith("not_an_image")
+        assert answer["label"].iloc[20] is None
+    assert client.get_registered_model("lamps")
+
+
+def it_does_nothing_a_second_time(world: dict[str, Any]) -> None:
+    lake, client = world["lake"], tracking.open_client()
+    experiment = client.get_experiment_by_name("lamps").experiment_id
+    runs = len(client.search_runs([experiment]))
+    again = train_all(lake, world["request"])
+    assert again["plan"]["changed"] is False
+    assert again["results"] == []
+    assert again["evaluation"]["changed"] is again["verdict"]["changed"] is again["promoted"]["changed"] is False
+    assert again["evaluation"]["challenger"] == world["evaluation"]["challenger"]
+    assert len(client.search_runs([experiment])) == runs
+    assert len(champions.history(lake, "lamps")) == 1
+
+
+def it_trains_again_with_another_seed_and_compares_with_the_champion(world: dict[str, Any]) -> None:
+    lake = world["lake"]
+    again = train_all(lake, {**world["request"], "seed": 7, "configs": ["cnn"]})
+    assert again["plan"]["changed"]
+    assert again["verdict"]["champion_package_id"] == world["promoted"]["package"].rpartition("/")[2][:-4]
+    assert any("Against" in reason for reason in again["verdict"]["reasons"])
+    if again["promoted"]:
+        with pytest.raises(InvalidRequest, match="changed since"):
+            promote_challenger(lake, {**world["verdict"], "champion_package_id": None}, champions_now())
+
+
+def champions_now() -> Any:
+    from datetime import UTC, datetime
+
+    return datetime.now(UTC)
+
+
+def it_scores_a_champion_whose_examples_are_not_there_from_the_bytes(world: dict[str, Any]) -> None:
+    from training.decision import _predict_same
+
+    lake, plan = world["lake"], world["plan"]
+    result = next(result for result in world["results"] if result["config"] == "linear")
+    model = load_package(lake, result["package"])
+    split = flow.read_split(lake, "lamps", "s1")
+    examples = flow.read_examples(lake, "lamps", split, "test", model.transform)
+    reversed_ids = list(reversed(examples.content_ids))
+    found = _predict_same(lake, plan, model, reversed_ids)
+    np.testing.assert_allclose(found[::-1], model.predict(examples.pixels), atol=1e-6)
+    gone = reversed_ids[0]
+    data = lake.read(raw_blob("lamps", gone))
+    lake.delete(raw_blob("lamps", gone))
+    with pytest.raises(DataError, match="cannot be read"):
+        _predict_same(lake, plan, model, reversed_ids)
+    lake.write(raw_blob("lamps", gone), data)
+
+
+def it_marks_a_dead_run_failed_and_names_it_in_the_new_one(world: dict[str, Any]) -> None:
+    client = tracking.open_client()
+    experiment = tracking.open_experiment(client, "lamps")
+    parent = tracking.start_run(client, experiment, "parent", {"darkroom.airflow_run": "http://airflow/run/9"})
+    identity = {tracking.PARENT: parent, "darkroom.config": "cnn"}
+    dead = tracking.start_run(client, experiment, "cnn", identity)
+    fresh = tracking.start_run(client, experiment, "cnn", identity)
+    assert client.get_run(dead).info.status == "FAILED"
+    assert client.get_run(fresh).data.tags["retry_of"] == dead
+    flow.close_runs(parent)
+    assert client.get_run(fresh).info.status == "FAILED"
+    assert client.get_run(parent).info.status == "FAILED"
+    second = tracking.start_run(client, experiment, "parent", {"darkroom.airflow_run": "http://airflow/run/9"})
+    assert client.get_run(second).data.tags["retry_of"] == parent
+    flow.close_runs(second)
+
+
+def it_repairs_the_alias_from_the_history(world: dict[str, Any]) -> None:
+    client = tracking.open_client()
+    client.delete_registered_model_alias("lamps", "champion")
+    champion = champions.current(world["lake"], "lamps")
+    assert champion is not None
+    assert registry.repair_alias(world["lake"], "lamps") == champion.version
+    assert str(client.get_model_version_by_alias("lamps", "champion").version) == champion.version
+
+
+@pytest.mark.parametrize(
+    ("changes", "error", "told"),
+    [
+        ({"configs": ["resnet"]}, InvalidRequest, "Expected one of: cnn, linear"),
+        ({"split_id": "none"}, DataError, "no split"),
+        ({"dataset": "Nope"}, InvalidRequest, "cannot be used"),
+        ({"seed": -1}, InvalidRequest, "seed"),
+        ({"colour": 1}, InvalidRequest, "colour"),
+    ],
+)
+def it_refuses_a_wrong_request(
+    world: dict[str, Any], changes: dict[str, Any], error: type[Exception], told: str
+) -> None:
+    with pytest.raises(error, match=told):
+        flow.plan(world["lake"], {**world["request"], **changes})
+
+
+def it_refuses_an_unknown_positive_class(world: dict[str, Any], tmp_path: Path) -> None:
+    path = world["folder"] / "configs" / "wrong.yaml"
+    path.write_text(LINEAR + "positive_class: GREEN\n")
+    try:
+        with pytest.raises(InvalidRequest, match="GREEN"):
+            flow.plan(world["lake"], {**world["request"], "configs": ["wrong"]})
+    finally:
+        path.unlink()
