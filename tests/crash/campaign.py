@@ -1,0 +1,57 @@
+"""Kills one write at its points, one process each, and says what readers saw."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from itertools import count
+
+from darkroom.storage import Storage
+from tests.crash.points import Outcome, run
+from tests.crash.writes import WRITES
+
+Fresh = Callable[[], Storage]
+
+
+def points(name: str, fresh: Fresh) -> tuple[str, ...]:
+    """The points of a write that is not killed."""
+    storage = fresh()
+    WRITES[name].prepare(storage)
+    return run(name, storage).names
+
+
+def kill(name: str, fresh: Fresh, at: Iterable[int]) -> int:
+    """Kills at each of the points; the number of kills. Fails unless readers see old or new and a rerun the new."""
+    return sum(_kill_once(name, fresh, kill_at=point).killed for point in at)
+
+
+def kill_within(name: str, fresh: Fresh, step: float) -> int:
+    """Ends the process inside its commit, each time ``step`` seconds later, until it outlives the commit; the kills."""
+    for killed in count():
+        if not _kill_once(name, fresh, end_after=step * (killed + 1)).killed:
+            return killed
+    raise AssertionError("a count has no end")
+
+
+def _kill_once(name: str, fresh: Fresh, *, kill_at: int | None = None, end_after: float | None = None) -> Outcome:
+    write = WRITES[name]
+    storage = fresh()
+    write.prepare(storage)
+    old = write.look(storage)
+    outcome = run(name, storage, kill_at=kill_at, end_after=end_after)
+    seen = write.look(storage)
+    write.act(storage)
+    new = write.look(storage)
+    where = f"{name}, killed at {kill_at}, after {end_after}"
+    assert outcome.killed or kill_at is None, where
+    assert new == _expected(name, fresh), where
+    assert seen in (old, new), where
+    write.act(storage)
+    assert write.look(storage) == new, where
+    return outcome
+
+
+def _expected(name: str, fresh: Fresh) -> object:
+    storage = fresh()
+    WRITES[name].prepare(storage)
+    WRITES[name].act(storage)
+    return WRITES[name].look(storage)

@@ -1,0 +1,82 @@
+"""A killed writer leaves nothing half-written, and a rerun gives the same as a run that was not killed."""
+
+from __future__ import annotations
+
+import secrets
+from pathlib import Path
+
+import pytest
+
+from darkroom.storage import FolderStorage, S3Storage, StorageOptions
+from tests.crash.campaign import Fresh, kill, kill_within, points
+from tests.crash.writes import WRITES
+from tests.integration.servers import make_bucket
+
+COMMITS = [name for name in WRITES if not name.startswith("blob")]
+
+
+@pytest.fixture
+def fresh_folder(tmp_path: Path) -> Fresh:
+    return lambda: FolderStorage(tmp_path / secrets.token_hex(8))
+
+
+@pytest.fixture
+def fresh_prefix(s3_server: StorageOptions) -> Fresh:
+    bucket = make_bucket(s3_server)
+    return lambda: S3Storage(f"s3://{bucket}/{secrets.token_hex(8)}", s3_server)
+
+
+def _told(capsys: pytest.CaptureFixture[str], line: str) -> None:
+    with capsys.disabled():
+        print(f"\n{line}", end="")
+
+
+@pytest.mark.unit
+@pytest.mark.parametrize("name", WRITES)
+def it_survives_a_kill_around_what_makes_a_write_visible(
+    name: str, fresh_folder: Fresh, capsys: pytest.CaptureFixture[str]
+) -> None:
+    names = points(name, fresh_folder)
+    turning = ("replace", "link", "create_table_with_add_actions", "create_write_transaction", "unlink")
+    at = [number for number, point in enumerate(names) if point.endswith(turning)][-2:]
+    at += [number for number, point in enumerate(names) if point == "half written"][-1:]
+    assert kill(name, fresh_folder, at) == len(at) > 0
+    _told(capsys, f"{name}: killed at {len(at)} of {len(names)} points")
+
+
+@pytest.mark.crash
+@pytest.mark.parametrize("name", WRITES)
+def it_survives_a_kill_at_every_point_in_a_folder(
+    name: str, fresh_folder: Fresh, capsys: pytest.CaptureFixture[str]
+) -> None:
+    names = points(name, fresh_folder)
+    assert kill(name, fresh_folder, range(len(names))) == len(names) > 0
+    _told(capsys, f"{name}, folder: killed at all of {len(names)} points")
+
+
+@pytest.mark.crash
+@pytest.mark.parametrize("name", COMMITS)
+def it_survives_an_end_inside_the_commit_in_a_folder(
+    name: str, fresh_folder: Fresh, capsys: pytest.CaptureFixture[str]
+) -> None:
+    killed = kill_within(name, fresh_folder, 0.0004)
+    _told(capsys, f"{name}, folder: ended at {killed} moments inside the commit")
+
+
+@pytest.mark.crash
+@pytest.mark.integration
+@pytest.mark.parametrize("name", WRITES)
+def it_survives_a_kill_at_every_point_on_s3(name: str, fresh_prefix: Fresh, capsys: pytest.CaptureFixture[str]) -> None:
+    names = points(name, fresh_prefix)
+    assert kill(name, fresh_prefix, range(len(names))) == len(names) > 0
+    _told(capsys, f"{name}, S3: killed at all of {len(names)} points")
+
+
+@pytest.mark.crash
+@pytest.mark.integration
+@pytest.mark.parametrize("name", COMMITS)
+def it_survives_an_end_inside_the_commit_on_s3(
+    name: str, fresh_prefix: Fresh, capsys: pytest.CaptureFixture[str]
+) -> None:
+    killed = kill_within(name, fresh_prefix, 0.001)
+    _told(capsys, f"{name}, S3: ended at {killed} moments inside the commit")
