@@ -23,8 +23,8 @@ def feeds_of_date(
 ) -> list[dict[str, Any]]:
     """One request of the predict job for each feed of the date.
 
-    ``fields`` are those of BatchRequest; ``predicted_at`` is when the run began, UTC. Raises
-    InvalidRequest for an unusable date, an unknown feed or a binding that cannot be read, and NoChampion where a feed's model has none.
+    ``fields`` are those of BatchRequest; ``predicted_at`` is when the run began, UTC. Raises InvalidRequest for an
+    unusable date, an unknown feed or a binding that cannot be read, and NoChampion where a feed's model has none.
     """
     dt = checked_partition_date(partition_key)
     request = parse_request(BatchRequest, fields)

@@ -51,7 +51,7 @@ def last_screen(local: Local, outcome: dict[str, Any]) -> list[str]:
         "NEXT          your own images: make demo DATASET=<folder, archive or URL>",
         "              another month: airflow backfill create --dag-id batch_inference (see README)",
         "STOP          make down",
-        f"              {outcome['seconds'] / 60:.1f} minutes, {outcome['peak_memory'] / GIB:.1f} GiB of memory at the peak",
+        f"              took {outcome['seconds'] / 60:.1f} minutes and {outcome['peak_memory'] / GIB:.1f} GiB at its peak",
     ]
     return lines
 
@@ -69,8 +69,8 @@ def _found(manifest: dict[str, Any]) -> str:
     duplicates = manifest["duplicates"]
     problems = sum(manifest["problems"].values())
     return (
-        f"{manifest['images']:,} files; {problems:,} broken, {duplicates['exact']:,} exact and {duplicates['near']:,} near "
-        f"duplicates, {manifest['leaks_between_given_splits']:,} across given splits, "
+        f"{manifest['images']:,} files; {problems:,} broken, {duplicates['exact']:,} exact and "
+        f"{duplicates['near']:,} near duplicates, {manifest['leaks_between_given_splits']:,} across given splits, "
         f"{manifest['contradictions']:,} with contradicting labels"
     )
 

@@ -157,7 +157,8 @@ def it_leaves_comparable_finished_runs_in_mlflow(running):
         "import mlflow, json\n"
         f"mlflow.set_tracking_uri({running.local.mlflow_url!r})\n"
         "runs = mlflow.search_runs(experiment_names=['phantom'], output_format='list')\n"
-        "print(json.dumps([[run.info.status, sorted(run.data.metrics), run.data.tags.get('mlflow.parentRunId')] for run in runs]))\n"
+        "keep = lambda run: [run.info.status, sorted(run.data.metrics), run.data.tags.get('mlflow.parentRunId')]\n"
+        "print(json.dumps([keep(run) for run in runs]))\n"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=120)
     runs = json.loads(done.stdout.splitlines()[-1])
