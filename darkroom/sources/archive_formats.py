@@ -6,9 +6,11 @@ The formats are guessed from the first bytes, never from the file's name.
 from __future__ import annotations
 
 import bz2
+import errno
 import gzip
 import lzma
 import stat
+import struct
 import tarfile
 import zipfile
 import zlib
@@ -25,7 +27,19 @@ _BLOCK = 512  # bytes of a tar header
 _LARGEST_READ = 64 << 20  # bytes; a tar header that asks for more would fill the memory
 _CHUNK = 1 << 20
 _LONGEST_TARGET = 4096  # bytes of a link's target that are read
-_BROKEN = (zipfile.BadZipFile, tarfile.TarError, zlib.error, lzma.LZMAError, EOFError, OSError, NotImplementedError)
+_BROKEN = (  # what the libraries raise for damaged bytes, found by changing bytes at random
+    zipfile.BadZipFile,
+    tarfile.TarError,
+    zlib.error,
+    lzma.LZMAError,
+    struct.error,
+    EOFError,
+    OSError,
+    NotImplementedError,
+    ValueError,
+    LookupError,
+    OverflowError,
+)
 
 Content = Callable[[], AbstractContextManager[BinaryIO]]
 
@@ -224,7 +238,7 @@ def _explained(name: str, what: str, expected: str = "") -> Iterator[None]:
     try:
         yield
     except _BROKEN as error:
-        if isinstance(error, OSError) and error.errno is not None:
+        if isinstance(error, OSError) and error.errno not in (None, errno.EINVAL):  # EINVAL: a header's odd offset
             raise StorageUnavailable(f"{name} cannot be read: {error.strerror}. Check the disk and rerun.") from error
         where = "" if what == "the archive" else f" at its member {what}"
         advice = expected or "Nothing of it shows."

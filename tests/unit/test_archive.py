@@ -7,6 +7,7 @@ import gzip
 import hashlib
 import io
 import lzma
+import random
 import stat
 import struct
 import tarfile
@@ -17,9 +18,11 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from darkroom.errors import DarkroomError, InvalidRequest, SourceError
+from darkroom.errors import InvalidRequest, SourceError, UserError
 from darkroom.settings import get_settings
 from darkroom.sources import ArchiveSource, FetchResult, describe_all, fetch, parse_layout
+from darkroom.sources.archive import check_members
+from darkroom.sources.archive_formats import open_archive
 from darkroom.storage import Storage
 
 pytestmark = pytest.mark.unit
@@ -64,8 +67,14 @@ def a_zip(path: Path, files: dict[str, bytes], compression: int = zipfile.ZIP_DE
     return path
 
 
-def a_tar(path: Path, files: dict[str, bytes], *extra: tarfile.TarInfo, mode: str = "w") -> Path:
-    with tarfile.open(path, mode) as archive:  # type: ignore[call-overload]
+def a_tar(
+    path: Path,
+    files: dict[str, bytes],
+    *extra: tarfile.TarInfo,
+    mode: str = "w",
+    tar_format: int = tarfile.PAX_FORMAT,
+) -> Path:
+    with tarfile.open(path, mode, format=tar_format) as archive:  # type: ignore[call-overload]
         for name, data in files.items():
             info = tarfile.TarInfo(name)
             info.size = len(data)
@@ -285,14 +294,27 @@ def it_takes_the_real_sets(name: str, files: int, classes: int, lake: Storage, m
     assert len(labels - {None}) == classes
 
 
-def it_raises_only_named_errors(tmp_path: Path, lake: Storage) -> None:
-    """Every single byte of a small zip's structure, changed: taken, or refused with one of our errors."""
-    archive = a_zip(tmp_path / "a.zip", {"a/1.jpg": b"x" * 20, "b/2.jpg": b"y" * 20}, zipfile.ZIP_DEFLATED)
-    data = archive.read_bytes()
-    for position in range(len(data)):
-        archive.write_bytes(data[:position] + bytes([data[position] ^ 0x55]) + data[position + 1 :])
+@pytest.mark.parametrize("kind", ["zip", "pax", "gnu"])
+def it_raises_only_named_errors_of_the_user_for_random_damage(kind: str, tmp_path: Path) -> None:
+    names = ["a/1.jpg", "ü" * 120 + "/2.jpg", "b/" + "x" * 150]
+    if kind == "zip":
+        whole = a_zip(tmp_path / "whole", dict.fromkeys(names, b"data" * 9)).read_bytes()
+    else:
+        tar_format = tarfile.PAX_FORMAT if kind == "pax" else tarfile.GNU_FORMAT
+        whole = a_tar(tmp_path / "whole", dict.fromkeys(names, b"data" * 9), tar_format=tar_format).read_bytes()[:6000]
+    rng, path, refusals = random.Random(kind), tmp_path / "damaged", 0
+    for _ in range(400):
+        data = bytearray(whole)
+        for _ in range(rng.choice([1, 2, 5])):
+            data[rng.randrange(len(data))] = rng.choice([0, 255, ord("9"), ord("-"), rng.randrange(256)])
+        path.write_bytes(data)
         try:
-            result = fetch(ArchiveSource(url=str(archive)), f"set{position}", lake)
-        except DarkroomError:
-            continue
-        assert result.files
+            archive = open_archive(path, "The archive", 10**6)
+            check_members(archive.members(), "The archive", 10**6, 100)
+            for member, content in archive.contents(10**6):
+                if member.kind == "file":
+                    with content() as stream:
+                        stream.read(1 << 20)
+        except UserError:
+            refusals += 1
+    assert refusals > 50
