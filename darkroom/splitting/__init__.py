@@ -95,7 +95,7 @@ def split(images: pa.Table, options: SplitOptions, parent: pa.Table | None = Non
         "counts_after_rebalance": report.counts_by_split(rows),
         "sampling": sampling,
         "left_out": report.left_out(rows),
-        "leaks_removed": report.leaks_removed(rows),
+        "leaks_removed": report.leaks_removed(contents, rows),
         "contradictions": report.contradictions(contents),
         "near_duplicates_with_different_labels": report.mixed_clusters(rows),
         **report.unit_sizes(rows, units),

@@ -64,12 +64,17 @@ def unit_sizes(rows: pd.DataFrame, units: Ints) -> dict[str, Any]:
     return {"units": len(found), "largest": {"images": int(sizes.max()), "paths": paths}}
 
 
-def leaks_removed(rows: pd.DataFrame) -> dict[str, Any]:
-    """Contents left out because they would tie two splits: by given split and class, and some paths."""
+def leaks_removed(contents: Contents, rows: pd.DataFrame) -> dict[str, Any]:
+    """Contents left out because they would tie two splits, by given split, and some of their paths.
+
+    ``identical``: contents whose files lay in several given splits and that are in one split now.
+    """
+    splits = contents.files.groupby("content", sort=True)["given_split"].nunique().to_numpy()
     leaks = rows[rows["reason"] == REASON_LEAK]
     given = leaks["given_split"].fillna("none").value_counts()
     return {
         "contents": len(leaks),
+        "identical": int(((splits > 1) & (rows["split"] != OUT).to_numpy()).sum()),
         "by_given_split": {str(name): int(count) for name, count in sorted(given.items())},
         "paths": sorted(leaks["path"])[:MAX_EXAMPLES],
     }
