@@ -1,0 +1,148 @@
+"""The Keras engine: it learns, repeats itself, shows images as often as asked, and hands over what it trained."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+import numpy as np
+import pytest
+
+from darkroom.model import load_package, pack
+from darkroom.storage import Storage
+from darkroom.transform import ImageTransform
+from tests.packages import CLASSES, package_info
+from training.augment import augment_batch, random_changes
+from training.config import AugmentationOptions, KerasConfig, parse_config
+from training.data import Examples
+from training.keras_engine import spoken, train_keras, training_dataset
+
+pytestmark = pytest.mark.unit
+
+SMALL = ImageTransform(width=16, height=16)
+
+
+def examples(count: int, seed: int, copies: int = 1) -> Examples:
+    """Images with a bright square left (class 0) or right (class 1) on noise."""
+    rng = np.random.default_rng(seed)
+    truth = rng.integers(0, 2, count)
+    pixels = rng.integers(60, 120, (count, *SMALL.shape)).astype(np.uint8)
+    for k, side in enumerate(truth):
+        row, column = rng.integers(2, 10), rng.integers(1, 3) + 9 * side
+        pixels[k, row : row + 4, column : column + 4] = 230
+    ids = [f"{seed}-{k}" for k in range(count)]
+    return Examples(ids, pixels, truth, np.ones(count), np.full(count, copies), ids, CLASSES)
+
+
+def tiny(**changes: Any) -> KerasConfig:
+    fields: dict[str, Any] = {
+        "transform": SMALL.model_dump(mode="json"),
+        "model": {"filters": [8, 16], "first_stride": 1},
+        "augmentation": {"rotation": 3, "flip": False},
+        "epochs": 5,
+        "batch_size": 16,
+    }
+    found = parse_config({"name": "tiny", "engine": "keras", **fields, **changes})
+    assert isinstance(found, KerasConfig)
+    return found
+
+
+@pytest.fixture(scope="module")
+def trained() -> Any:
+    return train_keras(tiny(), examples(160, 0), examples(60, 1), 3)
+
+
+def loaded(graph: bytes, lake: Storage) -> Any:
+    info = package_info(transform=SMALL.model_dump(mode="json"), transform_hash=SMALL.hash, input_shape=SMALL.shape)
+    return load_package(lake, pack(info, graph))
+
+
+def it_learns_and_keeps_the_best_epoch(trained: Any, lake: Storage) -> None:
+    losses = [row["val_loss"] for row in trained.history]
+    assert trained.best_epoch == int(np.argmin(losses)) + 1 or losses[trained.best_epoch - 1] - min(losses) < 1e-3
+    test = examples(100, 2)
+    model = loaded(trained.graph, lake)
+    assert (model.label_indices(model.predict(test.pixels)) == test.truth).mean() > 0.9
+    val = examples(60, 1)
+    shares = model.predict(val.pixels)[np.arange(60), val.truth]
+    weight = (1 / np.bincount(val.truth))[val.truth]
+    kept = np.average(-np.log(np.clip(shares, 1e-7, 1)), weights=weight)
+    assert kept == pytest.approx(losses[trained.best_epoch - 1], abs=1e-4)
+
+
+def it_embeds(trained: Any, lake: Storage) -> None:
+    model = loaded(trained.graph, lake)
+    found = model.embed(examples(5, 2).pixels)
+    assert found.shape == (5, 16)
+    assert np.isfinite(found).all()
+
+
+def it_repeats_itself_with_one_seed(trained: Any, lake: Storage) -> None:
+    again = train_keras(tiny(epochs=2), examples(160, 0), examples(60, 1), 3)
+    once_more = train_keras(tiny(epochs=2), examples(160, 0), examples(60, 1), 3)
+    assert [row["train_loss"] for row in again.history] == [row["train_loss"] for row in once_more.history]
+    pixels = examples(20, 2).pixels
+    np.testing.assert_array_equal(
+        loaded(again.graph, lake).predict(pixels), loaded(once_more.graph, lake).predict(pixels)
+    )
+
+
+def it_stops_when_val_gets_no_better(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    stopping = {"patience": 1, "min_delta": 5.0}
+    seen: list[int] = []
+    found = train_keras(
+        tiny(epochs=9, early_stopping=stopping),
+        examples(32, 0),
+        examples(20, 1),
+        0,
+        lambda epoch, _: seen.append(epoch),
+    )
+    assert len(found.history) == 2
+    assert seen == [1, 2]
+    assert found.best_epoch == 1
+    lines = [record.getMessage() for record in caplog.records]
+    assert sum(line.startswith("epoch ") and "left" in line for line in lines) == 2
+    assert any("stopped" in line for line in lines)
+
+
+def it_shows_every_image_as_often_as_its_copies_say() -> None:
+    data = examples(30, 0)
+    data.copies[:5] = 3
+    still = {"rotation": 0, "shift": 0, "zoom": 0, "brightness": 0, "contrast": 0}
+    batches = training_dataset(tiny(augmentation=still), data, 0, 4).take(4)
+    shown = np.concatenate([pixels.numpy() for pixels, _, _ in batches])
+    assert len(shown) == 40
+    counts = [(shown == image).all((1, 2, 3)).sum() for image in data.pixels]
+    assert counts == data.copies.tolist()
+
+
+def it_weighs_images_so_that_the_mean_is_one() -> None:
+    data = examples(40, 0)
+    data.weight[data.truth == 0] = 3.0
+    batches = list(training_dataset(tiny(), data, 0, 3).take(3))
+    weights = np.concatenate([weight.numpy() for _, _, weight in batches])
+    truth = np.concatenate([one_hot.numpy().argmax(1) for _, one_hot, _ in batches])
+    assert weights.mean() == pytest.approx(1, abs=1e-5)
+    assert weights[truth == 0].mean() == pytest.approx(3 * weights[truth == 1].mean(), rel=1e-5)
+
+
+def it_changes_images_only_as_far_as_it_is_told() -> None:
+    rng = np.random.default_rng(0)
+    data = examples(20, 0).pixels
+    nothing = AugmentationOptions(flip=False, rotation=0, shift=0, zoom=0, brightness=0, contrast=0)
+    same = augment_batch(data, *random_changes(nothing, 20, SMALL.shape, rng)).numpy()
+    np.testing.assert_array_equal(same, data)
+    mirrored = AugmentationOptions(flip=True, rotation=0, shift=0, zoom=0, brightness=0, contrast=0)
+    flipped = augment_batch(data, *random_changes(mirrored, 20, SMALL.shape, rng)).numpy()
+    for before, after in zip(data, flipped, strict=True):
+        assert (after == before).all() or (after == before[:, ::-1]).all()
+    assert any((after == before[:, ::-1]).all() for before, after in zip(data, flipped, strict=True))
+    much = augment_batch(data, *random_changes(AugmentationOptions(), 20, SMALL.shape, rng)).numpy()
+    assert much.dtype == np.uint8
+    assert (much != data).any()
+
+
+@pytest.mark.parametrize(("seconds", "text"), [(0.4, "0 s"), (59, "59 s"), (200, "3 min 20 s"), (7500, "2 h 5 min")])
+def it_says_durations_as_people_do(seconds: float, text: str) -> None:
+    assert spoken(seconds) == text
