@@ -29,7 +29,10 @@ from darkroom.errors import CommitConflict, DarkroomError, InvalidRequest, Stora
 from darkroom.storage import Storage
 
 _NOTE = "darkroom"
-_CONFIGURATION: Mapping[str, str | None] = {"delta.enableExpiredLogCleanup": "false"}
+_CONFIGURATION: Mapping[str, str | None] = {
+    "delta.enableExpiredLogCleanup": "false",  # the notes of old commits stay
+    "delta.checkpointInterval": "20",  # opening a table reads every entry after the newest checkpoint
+}
 _RETRIES = 50  # of a commit that meets those of other partitions
 _COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 
