@@ -64,7 +64,6 @@ def it_survives_an_end_inside_the_commit_in_a_folder(
 
 
 @pytest.mark.crash
-@pytest.mark.integration
 @pytest.mark.parametrize("name", WRITES)
 def it_survives_a_kill_at_every_point_on_s3(name: str, fresh_prefix: Fresh, capsys: pytest.CaptureFixture[str]) -> None:
     names = points(name, fresh_prefix)
@@ -73,7 +72,6 @@ def it_survives_a_kill_at_every_point_on_s3(name: str, fresh_prefix: Fresh, caps
 
 
 @pytest.mark.crash
-@pytest.mark.integration
 @pytest.mark.parametrize("name", COMMITS)
 def it_survives_an_end_inside_the_commit_on_s3(
     name: str, fresh_prefix: Fresh, capsys: pytest.CaptureFixture[str]
