@@ -33,7 +33,7 @@ CalloutKind = Literal["good", "note", "warning", "problem"]
 _UNPRINTABLE = re.compile(
     "[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff\ufffe\uffff]"
 )
-_WRITTEN = re.compile(r"–|[-−]?[\d,]+(\.\d+)?(e-?\d+)?( (%|bytes|KiB|MiB|GiB|TiB|s))?")
+_WRITTEN = re.compile(r"–|[-−]?[\d,]+(\.\d+)?(e-?\d+)?( (%|bytes?|KiB|MiB|GiB|TiB|s))?")
 _RIGHT = ' class="n"'
 _POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
 
@@ -71,7 +71,7 @@ def percent(share: float | None, decimals: int = 1) -> str:
 def byte_size(count: float) -> str:
     """A count of bytes in the unit that fits: "412 bytes", "3.2 MiB"."""
     if count < 1024:
-        return f"{count:,.0f} bytes"
+        return plural(int(count), "byte")
     for unit in ("KiB", "MiB", "GiB"):
         count /= 1024
         if count < 1024:

@@ -57,8 +57,8 @@ th,td{padding:.34rem .75rem;text-align:left;vertical-align:top;border-bottom:1px
 th{font-weight:600;color:var(--soft)}
 th:first-child,td:first-child{padding-left:.4rem}
 tbody tr:nth-child(even){background:var(--stripe)}
-td{overflow-wrap:anywhere}
-.n{text-align:right;white-space:nowrap;font-variant-numeric:tabular-nums}
+td{overflow-wrap:anywhere;min-width:7.5rem}
+.n{min-width:0;text-align:right;white-space:nowrap;font-variant-numeric:tabular-nums}
 .facts th{white-space:nowrap}
 .mark{display:inline-block;width:.7em;height:.7em;border-radius:2px;margin-right:.5em}
 .callout{max-width:none;border-left:4px solid;border-radius:6px;padding:.6rem .9rem;margin:0 0 .8rem}
@@ -82,7 +82,7 @@ display:-webkit-box;-webkit-line-clamp:3;-webkit-box-orient:vertical;overflow-wr
 nav{position:static;max-height:none;background:var(--card);border:1px solid var(--line);border-radius:10px;
 padding:12px 16px}nav ol{columns:2;border:0}nav a{padding-left:0}}
 @media (max-width:640px){header,.layout{padding-left:12px;padding-right:12px}.card{padding:16px 14px 6px}
-.card>.half{grid-column:1/-1}h1{font-size:1.4rem}nav ol{columns:1}
+.card>.half{grid-column:1/-1}h1{font-size:1.4rem}nav ol{columns:1}th,td{padding:.3rem .45rem}
 .tiles{grid-template-columns:repeat(2,minmax(0,1fr));gap:8px}
 .strip{grid-template-columns:repeat(auto-fill,minmax(76px,1fr))}}
 @media print{body{font-size:11pt;background:#fff}nav{display:none}.layout{display:block}.card{border:0;padding:0;

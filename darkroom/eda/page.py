@@ -102,7 +102,8 @@ def _splits_and_classes(board: Dashboard) -> None:
     if facts.classes:
         board.chart("population", plots.population(facts), f"Population: {_spread(facts)}",
                     "One bar of 100 % a split, cut by class; the table below has the numbers")  # fmt: skip
-        board.chart("classes_per_split", plots.classes_per_split(facts), "Images of each class, by split",
+        shown = _shown(facts, plots.MAX_CLASSES)
+        board.chart("classes_per_split", plots.classes_per_split(facts), f"Images of each class, by split{shown}",
                     "Bars by class and split; the table below has the numbers")  # fmt: skip
     _class_table(board)
 
@@ -115,14 +116,12 @@ def _class_table(board: Dashboard) -> None:
     for position, label in enumerate(classes):
         of = counts[:, position]
         rows.append([plots.class_name(label), *of.tolist(), int(of.sum()), percent(of.sum() / max(len(facts.rows), 1))])
-    hidden = len(facts.classes) - MAX_CLASSES_IN_TABLE
-    if hidden > 0:
-        page.callout(
-            "note", f"Shown are the {MAX_CLASSES_IN_TABLE} largest of {plural(len(facts.classes), 'class', 'classes')}."
-        )
     heads = ["class", *(plots.split_name(name) for name in facts.split_names), "all", "share"]
     page.table(
-        heads, rows, title=f"{facts.noun.capitalize()}s by class and split", colors=[facts.colors[c] for c in classes]
+        heads,
+        rows,
+        title=f"{facts.noun.capitalize()}s by class and split{_shown(facts, MAX_CLASSES_IN_TABLE)}",
+        colors=[facts.colors[c] for c in classes],
     )
 
 
@@ -158,12 +157,10 @@ def _before_and_after(board: Dashboard) -> None:
 def _samples(board: Dashboard, classes: plots.Classes) -> None:
     facts, page = board.facts, board.page
     pictures = samples(facts, board.reader, classes, board.seed)
-    page.section("Samples of each class", "samples")
+    page.section(f"Samples of each class{_shown(facts, plots.MAX_CLASSES)}", "samples")
     page.text(
         f"Up to {SAMPLES_PER_CLASS} images a class, drawn by the hash of their content and the seed {board.seed}."
     )
-    if len(facts.classes) > plots.MAX_CLASSES:
-        page.callout("note", f"Shown are the {plots.MAX_CLASSES} largest of {number(len(facts.classes))} classes.")
     for label, found in pictures.items():
         count = int((facts.usable["label"].isna() if label is None else facts.usable["label"] == label).sum())
         page.gallery(f"{plots.class_name(label)}: {plural(count, 'image')}", found, color=facts.colors[label])
@@ -273,6 +270,11 @@ def _spread(facts: Facts) -> str:
     low, high = (f"{share * 100:.0f}" for share in (min(shares), max(shares)))
     span = low if low == high else f"{low} to {high}"
     return f"{label[:24]} is {span} % of {'a split' if len(shares) > 1 else 'all'}"
+
+
+def _shown(facts: Facts, limit: int) -> str:
+    """Says so where not all classes are shown."""
+    return f": the {limit} largest of {number(len(facts.classes))} classes" if len(facts.classes) > limit else ""
 
 
 def _names(names: list[str]) -> str:

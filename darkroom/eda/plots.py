@@ -104,11 +104,11 @@ def population(facts: Facts) -> Figure:
 
 def classes_per_split(facts: Facts) -> Figure:
     """Bars a class, side by side for the splits; on their side when there are many classes."""
-    classes = shown_classes(facts, 20)
+    classes = shown_classes(facts)
     splits = facts.split_names
     counts = cross(facts.rows, classes, splits)
     many = len(classes) > 5 or max(len(class_name(label)) for label in classes) * len(classes) > 44
-    figure = new_figure(HALF[0], 0.24 * len(classes) * max(len(splits), 2) + 1.1) if many else new_figure(*HALF)
+    figure = new_figure(HALF[0], 0.17 * len(classes) * max(len(splits), 2) + 1.2) if many else new_figure(*HALF)
     axes = figure.subplots()
     step = 0.8 / max(len(splits), 1)
     for position, split in enumerate(splits):
@@ -123,7 +123,7 @@ def classes_per_split(facts: Facts) -> Figure:
         axes.invert_yaxis()
         axes.set_xlabel(f"{facts.noun}s")
         tidy(axes, grid="x", x_numbers=True, y_numbers=False)
-        axes.margins(x=0.12)
+        axes.margins(x=0.12, y=0.02)
     else:
         axes.set_xticks(range(len(classes)), names)
         axes.set_xlim(-0.75, max(len(classes), 2) - 0.25)
