@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from darkroom.contract import stable_hash
 from darkroom.errors import InvalidRequest
@@ -31,15 +31,7 @@ class CnnOptions(_Options):
     first_stride: int = Field(
         default=2, ge=1, le=4, description="Stride of the first convolution, whose side is 2·stride+1."
     )
-    groups: int = Field(default=4, ge=1, description="Channel groups of the group normalisation.")
     dropout: float = Field(default=0.2, ge=0, lt=1, description="Share of the last features dropped in training.")
-
-    @model_validator(mode="after")
-    def _divisible(self) -> CnnOptions:
-        wrong = [width for width in self.filters if width < 1 or width % self.groups]
-        if wrong:
-            raise ValueError(f"filters {wrong} cannot be divided into {self.groups} groups; use multiples of it")
-        return self
 
 
 class AugmentationOptions(_Options):

@@ -16,7 +16,7 @@ from darkroom.metrics import balanced_accuracy, confusion
 from training.augment import augment_batch, random_changes
 from training.config import KerasConfig
 from training.data import Examples
-from training.keras_model import small_cnn
+from training.keras_model import STATISTICS_IMAGES, settle_statistics, small_cnn
 
 log = logging.getLogger(__name__)
 
@@ -49,7 +49,7 @@ def train_keras(
     tf.config.experimental.enable_op_determinism()
     keras.utils.set_random_seed(seed)
     model = small_cnn(config.model, train.pixels.shape[1:], len(train.classes), seed)
-    classifier = keras.Model(model.inputs, model.outputs[0])
+    classifier = keras.Model(model.inputs[0], model.outputs[0])
     shown = int(train.copies.sum())
     steps = max(1, round(shown / config.batch_size))
     classifier.compile(
@@ -63,12 +63,13 @@ def train_keras(
     )
     # Val is measured, and weights are kept, with the running average swapped in.
     averaged = [keras.callbacks.SwapEMAWeights(swap_on_epoch=True)] if config.optimizer.averaging else []
-    watcher = _watcher(config, val, on_epoch)
+    watcher = _watcher(config, _some(train.pixels, seed), val, on_epoch)
     started = time.monotonic()
     classifier.fit(
         training_dataset(config, train, seed, steps),
         epochs=config.epochs,
         steps_per_epoch=steps,
+        shuffle=False,  # the dataset shuffles
         callbacks=[*averaged, watcher],
         verbose=0,
     )
@@ -134,7 +135,13 @@ def _optimizer(config: KerasConfig, steps: int) -> Any:
     return optimizer
 
 
-def _watcher(config: KerasConfig, val: Examples, on_epoch: OnEpoch | None) -> Any:
+def _some(pixels: np.ndarray, seed: int) -> np.ndarray:
+    """At most STATISTICS_IMAGES of the images, drawn by the seed."""
+    chosen = np.random.default_rng([seed, 2]).permutation(len(pixels))[:STATISTICS_IMAGES]
+    return pixels[np.sort(chosen)]
+
+
+def _watcher(config: KerasConfig, seen: np.ndarray, val: Examples, on_epoch: OnEpoch | None) -> Any:
     """The callback that measures val, tells the log, keeps the best weights and stops in time."""
     import keras
 
@@ -154,6 +161,7 @@ def _watcher(config: KerasConfig, val: Examples, on_epoch: OnEpoch | None) -> An
             self.epoch_started = time.monotonic()
 
         def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+            settle_statistics(self.model, seen)
             probabilities = self.model.predict(val.pixels, batch_size=256, verbose=0)
             chosen = np.clip(probabilities[np.arange(len(val)), val.truth], 1e-7, 1)
             loss = float(np.average(-np.log(chosen), weights=val_weight))

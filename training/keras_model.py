@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
 from training.config import CnnOptions
+
+STATISTICS_IMAGES = 1024
 
 
 def small_cnn(options: CnnOptions, shape: tuple[int, int, int], classes: int, seed: int) -> Any:
-    """A keras.Model: uint8[N, H, W, C] -> (probabilities float32[N, classes], embedding float32[N, filters[-1]]).
-
-    Group normalisation (Wu and He 2018, arXiv 1803.08494) instead of batch normalisation: it behaves the same in
-    training and at prediction, which on some hundred images the running averages of the latter do not.
-    """
+    """A keras.Model: uint8[N, H, W, C] -> (probabilities float32[N, classes], embedding float32[N, filters[-1]])."""
     import keras
     from keras import layers
 
@@ -29,9 +29,27 @@ def small_cnn(options: CnnOptions, shape: tuple[int, int, int], classes: int, se
             last = convolution == options.convolutions - 1
             if last and block < len(options.filters) - 1 and min(value.shape[1:3]) > 1:
                 value = layers.MaxPooling2D(2)(value)  # before the normalisation, which then costs a quarter
-            value = layers.GroupNormalization(groups=options.groups)(value)
+            value = layers.BatchNormalization()(value)
             value = layers.ReLU()(value)
     embedding = layers.GlobalAveragePooling2D(name="embedding")(value)
     hidden = layers.Dropout(options.dropout, seed=seed)(embedding)
     probabilities = layers.Dense(classes, activation="softmax", name="probabilities")(hidden)
     return keras.Model(inputs, [probabilities, embedding], name="small_cnn")
+
+
+def settle_statistics(model: Any, pixels: np.ndarray, batch_size: int = 128) -> None:
+    """Sets the statistics of batch normalisation to the plain mean over ``pixels``, for the weights as they are.
+
+    The running averages that training leaves lag behind weights that still move, and know nothing of averaged ones;
+    on some hundred images that makes a good network look bad (Izmailov et al. 2018, arXiv 1803.05407, section 3.2).
+    """
+    import keras
+
+    layers = [layer for layer in model.layers if isinstance(layer, keras.layers.BatchNormalization)]
+    momentum = [layer.momentum for layer in layers]
+    for number, start in enumerate(range(0, len(pixels), batch_size)):
+        for layer in layers:
+            layer.momentum = number / (number + 1)
+        model(pixels[start : start + batch_size], training=True)
+    for layer, value in zip(layers, momentum, strict=True):
+        layer.momentum = value

@@ -52,7 +52,7 @@ def it_cannot_be_changed() -> None:
         ("a: [", "not YAML"),
         ("engine: keras\nname: other", "calls itself 'other'"),
         ("engine: keras\nepochs: 0", "epochs"),
-        ("engine: keras\nmodel: {filters: [10], groups: 4}", "multiples"),
+        ("engine: keras\nmodel: {filters: []}", "filters"),
         ("engine: keras\ntransform: {width: 0}", "width"),
         ("engine: mllib\nregularization: []", "regularization"),
         ("engine: mllib\nepochs: 3", "epochs"),
