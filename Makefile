@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint types unit dags integration e2e test-crash up down status reset bench lock
+.PHONY: airflow help setup demo test lint types unit dags integration e2e test-crash up down status reset bench lock
 
 PY := .darkroom/env/bin/python
 export PYTHONUNBUFFERED := 1
@@ -29,6 +29,9 @@ down: setup  ## stop them
 
 status: setup  ## what is up, where its log is, how much memory it uses
 	@$(PY) -m infra.local status
+
+airflow: setup  ## Airflow's own command line: make airflow ARGS="backfill create --dag-id batch_inference ..."
+	@$(PY) -m infra.local airflow $(ARGS)
 
 reset: setup  ## stop everything and delete all but the environment
 	@$(PY) -m infra.local reset

@@ -46,7 +46,11 @@ free_mb=$(df -Pm .darkroom | awk 'NR==2 {print $4}')
 [ -x "$env_dir/bin/python" ] || [ "$free_mb" -ge "$need_disk_mb" ] ||
   stop "needs $need_disk_mb MB of disk for its environment; $free_mb MB are free in $PWD. Make room, or clone to a larger disk"
 
-echo "darkroom: installing the environment into $env_dir (about 4 GB, once)"
+if [ -x "$env_dir/bin/python" ]; then
+  echo "darkroom: bringing the environment in $env_dir up to date"
+else
+  echo "darkroom: installing the environment into $env_dir (about 4 GB, once)"
+fi
 current=$("$env_dir/bin/python" -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null || true)
 [ "$current" = "$version" ] || rm -rf "$env_dir"
 [ -x "$env_dir/bin/python" ] || "$python" -m venv "$env_dir"

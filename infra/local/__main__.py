@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import shutil
+import subprocess
 import sys
 from pathlib import Path
 
@@ -74,15 +75,24 @@ def _shown(path: Path) -> str:
         return str(path)
 
 
+def airflow(local: Local, arguments: list[str]) -> int:
+    """Runs Airflow's own command line on the local services."""
+    command = [str(local.bin / "airflow"), *arguments]
+    return subprocess.run(command, env=services.service_environment(local), check=False).returncode
+
+
 COMMANDS = {"up": up, "down": down, "status": status, "reset": reset, "demo": demo}
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="infra.local", description=__doc__)
-    parser.add_argument("command", choices=sorted(COMMANDS))
+    parser.add_argument("command", choices=[*sorted(COMMANDS), "airflow"])
+    parser.add_argument("arguments", nargs=argparse.REMAINDER, help="of airflow")
     arguments = parser.parse_args()
     services.interrupt_as_exit()
     try:
+        if arguments.command == "airflow":
+            return airflow(local_from_environment(), arguments.arguments)
         COMMANDS[arguments.command](local_from_environment())
     except services.CannotRun as error:
         print(f"darkroom: {error}", file=sys.stderr)

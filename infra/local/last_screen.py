@@ -49,9 +49,9 @@ def last_screen(local: Local, outcome: dict[str, Any]) -> list[str]:
         f"VALIDATION    {report}/{event['split_id']}/validation/index.html",
         f"COMPARISON    {local.airflow_url}/darkroom/{outcome['evaluate']['page']}",
         "NEXT          your own images: make demo DATASET=<folder, archive or URL>",
-        "              another month: airflow backfill create --dag-id batch_inference (see README)",
+        '              other dates: make airflow ARGS="backfill create --dag-id batch_inference ..."',
         "STOP          make down",
-        f"              took {outcome['seconds'] / 60:.1f} minutes and {outcome['peak_memory'] / GIB:.1f} GiB at its peak",
+        f"              took {outcome['seconds'] / 60:.1f} min and {outcome['peak_memory'] / GIB:.1f} GiB at its peak",
     ]
     return lines
 

@@ -44,7 +44,7 @@ def it_has_nothing_to_do_without_feeds(lake):
 
 def it_names_the_feeds_it_knows_when_asked_for_another(lake):
     lake.write("inbox/ward-a/dt=2026-01-01/1.png", b"x")
-    with pytest.raises(InvalidRequest, match="no feed ward-b.*ward-a"):
+    with pytest.raises(InvalidRequest, match=r"no feed ward-b.*ward-a"):
         feeds_of_date(lake, {"feeds": ["ward-b"]}, "2026-01-01", NOON)
 
 
@@ -68,7 +68,7 @@ def it_binds_a_feed_to_the_model_that_its_file_names(lake):
 @pytest.mark.parametrize("content", [b"", b"{}", b"[1]", b"chest"])
 def it_refuses_a_binding_that_cannot_be_read(lake, content):
     lake.write("inbox/ward-a/_feed.json", content)
-    with pytest.raises(InvalidRequest, match="_feed.json"):
+    with pytest.raises(InvalidRequest, match=r"_feed\.json"):
         bound_model(lake, "ward-a")
 
 
