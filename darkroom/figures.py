@@ -14,17 +14,20 @@ from __future__ import annotations
 
 import io
 import re
+import textwrap
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import matplotlib as mpl
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
+from PIL import Image
 
 from darkroom.html import printable
 
@@ -35,16 +38,15 @@ _STYLE: dict[str, Any] = {
     "font.size": 10,
     "svg.fonttype": "none",
     "svg.hashsalt": "darkroom",
-    "figure.dpi": 120,
 }
+PNG_DPI = 120
+PNG_MARGIN = 16  # pixels, white
 
 
 def new_figure(width: float = 7.0, height: float = 4.0) -> Figure:
     """An empty figure, sizes in inches, that lays its axes out so that nothing overlaps."""
     with mpl.rc_context(_STYLE):
-        figure = Figure(figsize=(width, height), layout="constrained")
-    FigureCanvasAgg(figure)
-    return figure
+        return Figure(figsize=(width, height), layout="constrained")
 
 
 def plain(text: object, limit: int = 40) -> str:
@@ -97,15 +99,18 @@ def ink_on(color: str) -> str:
 
 
 def png(figure: Figure, *, title: str = "") -> bytes:
-    """The figure as PNG bytes on white, with ``title`` above it; always the same for the same figure."""
+    """The figure as PNG bytes on white, under ``title``; always the same for the same figure."""
+    parts = [_pixels(figure)]
+    if title:
+        lines = textwrap.wrap(plain(title, 200), max(int(12 * figure.get_figwidth()), 10))
+        band = Figure(figsize=(figure.get_figwidth(), 0.2 * len(lines) + 0.12))
+        band.text(
+            0.012, 0.98, "\n".join(lines), va="top", fontsize=11, fontweight="bold", color=INK, family="DejaVu Sans"
+        )
+        parts.insert(0, _pixels(band))
     out = io.BytesIO()
-    if title:
-        figure.suptitle(plain(title, 120), fontsize=11, fontweight="bold", color=INK, x=0.01, ha="left")
-    with mpl.rc_context(_STYLE), _laid_out(figure):
-        figure.patch.set_facecolor("white")
-        FigureCanvasAgg(figure).print_png(out, metadata={"Software": None})  # savefig would draw it all twice
-    if title:
-        figure.suptitle("")
+    whole = np.pad(np.vstack(parts), ((PNG_MARGIN, PNG_MARGIN), (PNG_MARGIN, PNG_MARGIN), (0, 0)), constant_values=255)
+    Image.fromarray(whole).save(out, "PNG")
     return out.getvalue()
 
 
@@ -122,6 +127,16 @@ def svg(figure: Figure) -> str:
     text = re.sub(r"<metadata>.*?</metadata>", "", text, count=1, flags=re.DOTALL)
     text = re.sub(r"font-family: [^;]*;\s*", "", text)  # the page's own
     return text.replace(INK, "currentColor")
+
+
+def _pixels(figure: Figure) -> np.ndarray:
+    """uint8[H, W, 3] on white. (``savefig`` would draw everything twice.)"""
+    with mpl.rc_context(_STYLE), _laid_out(figure):
+        figure.set_dpi(PNG_DPI)
+        figure.patch.set_facecolor("white")
+        canvas = FigureCanvasAgg(figure)
+        canvas.draw()
+        return np.asarray(canvas.buffer_rgba())[:, :, :3].copy()
 
 
 @contextmanager
