@@ -32,7 +32,8 @@ from darkroom.sources import PhantomSource
 from darkroom.sources.phantom import draw, phantom_plan
 from darkroom.storage import Storage, open_storage
 from darkroom.transform import ImageTransform
-from spark_apps.predict import ChampionOfRequest, classify_files, plan_prediction, predict_inbox, worker_model
+from spark_apps.arrivals import ChampionOfRequest, plan_prediction
+from spark_apps.predict import classify_files, predict_inbox, worker_model
 from spark_apps.session import spark_session
 
 WORKERS = 2

@@ -13,7 +13,8 @@ from darkroom.contract import prediction_reports
 from darkroom.outcome import run_job
 from darkroom.prediction_page import prediction_page
 from darkroom.storage import Storage, open_lake
-from spark_apps.predict import Prediction, commit_predictions, plan_prediction, predict_inbox
+from spark_apps.arrivals import Prediction, commit_predictions, plan_prediction
+from spark_apps.predict import predict_inbox
 from spark_apps.session import spark_session
 
 log = logging.getLogger(__name__)

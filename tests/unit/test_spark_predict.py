@@ -14,8 +14,9 @@ from darkroom.errors import InvalidRequest, ModelError
 from darkroom.model import load_package
 from darkroom.storage import Storage
 from darkroom.tables import Table
+from spark_apps.arrivals import arrived, commit_predictions, plan_prediction
 from spark_apps.jobs.predict import classify, summarise, write_summary
-from spark_apps.predict import arrived, commit_predictions, plan_prediction, predict_inbox
+from spark_apps.predict import predict_inbox
 from tests.packages import champion_of, png
 
 pytestmark = pytest.mark.unit
