@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from darkroom.contract import SPLITS, TEST, TRAIN, VAL, stable_hash
+from darkroom.contract import TEST, TRAIN, VAL, stable_hash
 from darkroom.errors import InvalidRequest
 
 Rebalance = Literal["none", "class_weights", "oversample", "undersample"]
@@ -121,6 +121,3 @@ def _sentence(error: ValidationError) -> str:
         faults.append(f"{where}: {fault['msg'].removeprefix('Value error, ')} (received {fault['input']!r})")
     known = ", ".join(SplitOptions.model_fields)
     return f"The split options cannot be used: {'; '.join(faults)}. Known options: {known}. Correct them and run again."
-
-
-__all__ = ["SPLITS", "Counts", "Proportions", "Rebalance", "SplitOptions", "checked_options"]

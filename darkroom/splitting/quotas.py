@@ -12,7 +12,7 @@ from darkroom.contract import REASON_SURPLUS, SPLITS, TEST, TRAIN, VAL
 from darkroom.errors import DataError
 from darkroom.splitting.contents import Contents, Ints, hash_order
 from darkroom.splitting.options import SplitOptions
-from darkroom.splitting.units import FREE, NAME, NUMBER
+from darkroom.splitting.units import FREE, NUMBER
 
 Floats = NDArray[np.float64]
 
@@ -196,6 +196,3 @@ def _end(total: Ints, start: int, quota: int, minimum: int) -> int:
     if total[end] - total[start] < minimum:
         end = int(np.searchsorted(total, total[start] + minimum, side="left"))
     return min(end, len(total) - 1)
-
-
-__all__ = ["NAME", "Classes", "assign", "check_minimum", "targets"]
