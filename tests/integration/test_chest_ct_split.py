@@ -75,8 +75,9 @@ def crossing(images: pa.Table, table: pa.Table) -> list[str]:
 def it_finds_the_ct_sets_leaks_between_its_given_splits(ct: tuple[Storage, pa.Table]) -> None:
     leaks = leaks_between_given_splits(ct[1])
     assert leaks["given_splits"] == {"train": 613, "val": 72, "test": 315}
-    assert leaks["identical"]["sets"] == 22
-    assert leaks["near_duplicates"]["sets"] > 0
+    assert (leaks["identical"]["sets"], leaks["identical"]["files"]) == (22, 120)
+    assert leaks["identical"]["between"]["train/test"] == 19
+    assert leaks["near_duplicates"]["sets"] == 7
 
 
 def it_maps_class_folders_that_are_named_differently(ct: tuple[Storage, pa.Table]) -> None:
@@ -96,6 +97,8 @@ def it_puts_identical_files_of_train_and_test_on_one_side(ct: tuple[Storage, pa.
     assert len(rows) == result.table.num_rows == len(set(ct[1]["content_id"].to_pylist()))
     assert {rows[content_id]["split"] for content_id in torn} <= {*SPLITS, OUT}
     assert crossing(ct[1], result.table) == []
+    assert (result.summary["files"], result.summary["contents"]) == (1000, 847)
+    assert (result.summary["units"], result.summary["largest"]["images"]) == (817, 4)
 
 
 def it_takes_the_contradicting_pair_out_and_reports_it(ct: tuple[Storage, pa.Table]) -> None:
@@ -115,6 +118,8 @@ def it_keeps_the_given_ct_test_split_free_of_leaks(ct: tuple[Storage, pa.Table])
     assert {row["content_id"] for row in rows if row["split"] == "test"} <= given
     assert all(row["split"] in ("test", OUT) for row in rows if row["content_id"] in given)
     assert crossing(ct[1], result.table) == []
+    assert sum(result.summary["counts"]["test"].values()) == 288
+    assert result.summary["leaks_removed"]["contents"] == 2
 
 
 def it_makes_one_split_of_the_ct_set_and_says_nothing_changed(ct: tuple[Storage, pa.Table]) -> None:
@@ -130,7 +135,10 @@ def it_keeps_x_ray_patients_whole_with_the_given_test_split(xray: tuple[Storage,
     assert (leaks["identical"]["sets"], leaks["groups"]["sets"]) == (0, 0)
     result = split(xray[1], checked_options({"keep_given_test": True}))
     assert crossing(xray[1], result.table) == []
-    assert sum(result.summary["counts"]["test"].values()) == 624 - copies_in_test(xray[1])
+    assert sum(result.summary["counts"]["test"].values()) == 624 - copies_in_test(xray[1]) == 618
+    assert (result.summary["units"], result.summary["largest"]["images"]) == (4081, 30)
+    assert result.summary["leaks_removed"]["contents"] == 0
+    assert leaks["near_duplicates"]["sets"] == 0
     assert result.summary["contradictions"]["contents"] == 0
 
 
