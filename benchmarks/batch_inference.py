@@ -140,7 +140,7 @@ def main(argv: list[str] | None = None) -> int:
             "decode to 64x64, one thread": lambda: len([TRANSFORM.apply(lake.read(path)) for path, _ in some]),
             "network alone, one thread": lambda: len(model.predict(pixels)),
             "two plain processes": lambda: plain(BATCH, files),
-            "two plain processes, one image at a time": lambda: plain(1, some),
+            "two plain processes, one image at a time": lambda: plain(1, files),
             "Spark job": lambda: predict_inbox(spark, plan)["images"],
         }
         ways["Spark job"]()  # starts the workers

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import tempfile
+import warnings
 from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
@@ -46,7 +47,9 @@ def log_package(lake: Storage, package: str, package_id: str) -> str:
             ]
         ),
     )
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
+        # The signature is written out above; running an example to infer it costs half a minute.
+        warnings.filterwarnings("ignore", message=".*input example was not provided.*")
         local = Path(folder) / f"{package_id}.zip"
         lake.download(package, local)
         logged = mlflow.pyfunc.log_model(
