@@ -52,13 +52,13 @@ class Follower:
 
     def _lines(self, dag_id: str, run_id: str) -> list[TaskLine]:
         lines = []
-        for task in sorted(
-            self.client.tasks(dag_id, run_id), key=lambda one: (one["start_date"] or "9", one["task_id"])
-        ):
-            name = task["task_id"] + (
-                f" [{task['rendered_map_index'] or task['map_index']}]" if task["map_index"] >= 0 else ""
-            )
-            state, note = task["state"] or "none", ""
+        tasks = self.client.tasks(dag_id, run_id)
+        for task in sorted(tasks, key=lambda one: (one["start_date"] or "9", one["task_id"])):
+            name, state, note = task["task_id"], task["state"] or "none", ""
+            if task["map_index"] >= 0:
+                name += f" [{task['rendered_map_index'] or task['map_index']}]"
+                if state == "running" and not task["rendered_map_index"]:
+                    state = "queued"  # it has no name to show yet
             if state == "success":
                 key = (f"{dag_id}/{run_id}", name)
                 if key not in self.returned:
