@@ -20,7 +20,7 @@ from training.keras_model import STATISTICS_IMAGES, settle_statistics, small_cnn
 
 log = logging.getLogger(__name__)
 
-THREADS = 2
+READ_AHEAD = 8  # batches
 OnEpoch = Callable[[int, Mapping[str, float]], None]
 
 
@@ -82,7 +82,8 @@ def train_keras(
 def training_dataset(config: KerasConfig, train: Examples, seed: int, steps: int) -> Any:
     """An endless tf.data.Dataset of (uint8 pixels, one-hot truth, weight) batches, augmented, read ahead.
 
-    Each epoch shows every image ``copies`` times in a new order; batches are gathered from one array at once.
+    Each epoch shows every image ``copies`` times in a new order. A batch is one gather from one array and is
+    augmented while the network trains on earlier ones.
     """
     import tensorflow as tf
 
@@ -96,23 +97,15 @@ def training_dataset(config: KerasConfig, train: Examples, seed: int, steps: int
         while True:
             order = rng.permutation(pool)
             for chosen in np.array_split(order, steps):
-                warp, tone = random_changes(config.augmentation, len(chosen), shape, rng)
-                yield train.pixels[chosen], one_hot[train.truth[chosen]], weight[chosen], warp, tone
+                changes = random_changes(config.augmentation, len(chosen), shape, rng)
+                yield augment_batch(train.pixels[chosen], *changes), one_hot[train.truth[chosen]], weight[chosen]
 
     signature = (
         tf.TensorSpec((None, *shape), tf.uint8),
         tf.TensorSpec((None, len(train.classes)), tf.float32),
         tf.TensorSpec((None,), tf.float32),
-        tf.TensorSpec((None, 8), tf.float32),
-        tf.TensorSpec((None, 2), tf.float32),
     )
-    dataset = tf.data.Dataset.from_generator(batches, output_signature=signature)
-    dataset = dataset.map(
-        lambda pixels, truth, weight, warp, tone: (augment_batch(pixels, warp, tone), truth, weight),
-        num_parallel_calls=1,
-        deterministic=True,
-    )
-    return dataset.prefetch(4)
+    return tf.data.Dataset.from_generator(batches, output_signature=signature).prefetch(READ_AHEAD)
 
 
 def _optimizer(config: KerasConfig, steps: int) -> Any:
