@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import darkroom
 from darkroom.settings import get_settings
+from spark_apps.packages import submit_conf
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -72,4 +73,6 @@ def session_conf(*, local: bool, submitted: bool) -> dict[str, str]:
         from darkroom.storage import StorageOptions
 
         conf |= StorageOptions.from_settings().spark_conf()
+        if not submitted:
+            conf |= submit_conf(get_settings().lake_uri)
     return conf

@@ -14,6 +14,7 @@ from airflow.providers.apache.spark.operators.spark_submit import SparkSubmitOpe
 from darkroom.errors import DarkroomError, MachineryError
 from darkroom.settings import get_settings
 from darkroom_airflow.links import OpenReport
+from spark_apps.packages import submit_conf
 
 # What every Spark task is submitted through: one slot on a laptop, and the connection that decides where Spark runs.
 SPARK = {"pool": "spark", "conn_id": get_settings().spark_connection}
@@ -44,6 +45,7 @@ class SparkJobOperator(SparkSubmitOperator):
         with tempfile.TemporaryDirectory(prefix="darkroom-outcome-") as outcome:
             self.application = spec.origin
             self.application_args = ["--request", json.dumps(self.request), "--outcome", outcome]
+            self.conf = {**submit_conf(get_settings().lake_uri), **(self.conf or {})}
             self.name = f"{context['ti'].dag_id}.{context['ti'].task_id}"
             failure: Exception | None = None
             try:
