@@ -11,8 +11,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from darkroom import champions
 from darkroom.inbox import fill_inbox
-from darkroom.storage import open_storage
+from darkroom.storage import Storage, open_storage
 from infra.local import services
 from infra.local.client import DONE, AirflowClient
 from infra.local.environment import Local, credentials
@@ -119,28 +120,29 @@ def _main_job(local: Local, follower: Follower, form: dict[str, Any]) -> dict[st
     event = follower.result("prepare_dataset", prepared, "publish")
     trained = _started_by_event(client, since)
     follower.follow("train_model", trained, "train_model")
-    dataset = event["dataset"]
     lake = open_storage(local.lake)
-    arrived = fill_inbox(
-        lake, dataset=dataset, version=event["version"], split_id=event["split_id"],
-        feed=dataset, dates=DATES, per_date=PER_DATE, seed=0,
-    )  # fmt: skip
+    promoted = champions.current(lake, event["dataset"]) is not None
+    return {
+        "event": event,
+        "manifest": follower.result("prepare_dataset", prepared, "manifest"),
+        "gate": follower.result("train_model", trained, "gate"),
+        "evaluate": follower.result("train_model", trained, "evaluate"),
+        "days": _classify(follower, lake, event) if promoted else [],
+    }
+
+
+def _classify(follower: Follower, lake: Storage, event: dict[str, Any]) -> list[dict[str, Any]]:
+    """Fills the inbox of three past dates and backfills them; returns the dates' summaries."""
+    client, dataset = follower.client, event["dataset"]
+    names = {"dataset": dataset, "version": event["version"], "split_id": event["split_id"], "feed": dataset}
+    fill_inbox(lake, **names, dates=DATES, per_date=PER_DATE, seed=0)
     since = datetime.now(UTC).isoformat()
     client.backfill("batch_inference", DATES[0], DATES[-1], {"feeds": [dataset]})
     summaries = []
     for run in _backfill_runs(client, since):
         follower.follow("batch_inference", run["dag_run_id"], f"batch_inference {run['partition_key']}")
         summaries.append(follower.result("batch_inference", run["dag_run_id"], "summarise"))
-    return {
-        "event": event,
-        "manifest": follower.result("prepare_dataset", prepared, "manifest"),
-        "split": follower.result("prepare_dataset", prepared, "split"),
-        "gate": follower.result("train_model", trained, "gate"),
-        "evaluate": follower.result("train_model", trained, "evaluate"),
-        "promote": follower.result("train_model", trained, "promote"),
-        "arrived": arrived,
-        "days": summaries,
-    }
+    return summaries
 
 
 def prepare_form(dataset: str, params: str) -> dict[str, Any]:

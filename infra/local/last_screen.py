@@ -30,14 +30,16 @@ def last_screen(local: Local, outcome: dict[str, Any]) -> list[str]:
         lines.append(f"CHAMPION      {dataset} version {champion.version}: {config}")
     for name, metrics in sorted(tests.items(), key=lambda item: item[0] != challenger):
         lines.append(f"              {name:<22}{_figures(metrics)}")
-    images = sum(day["images"] for day in outcome["days"])
-    shown = ", ".join(f"{day['dt']}: {day['images']}" for day in outcome["days"])
-    table = f"{local.lake}/tables/predictions/{dataset}"
-    lines += [
-        f"DATA          {_found(outcome['manifest'])}",
-        f"PREDICTIONS   {images:,} images ({shown}); their inbox was a seeded sample of test images",
-        f"              {_shown(table)}",
-    ]
+    lines.append(f"DATA          {_found(outcome['manifest'])}")
+    if outcome["days"]:
+        images = sum(day["images"] for day in outcome["days"])
+        shown = ", ".join(f"{day['dt']}: {day['images']}" for day in outcome["days"])
+        lines += [
+            f"PREDICTIONS   {images:,} images ({shown}); their inbox was a seeded sample of test images",
+            f"              {_shown(f'{local.lake}/tables/predictions/{dataset}')}",
+        ]
+    else:
+        lines.append("PREDICTIONS   none: without a champion nothing is classified")
     if dataset == "phantom":
         lines.append("NOTE          phantoms are synthetic: these scores say nothing about medicine")
     login = credentials(local)
