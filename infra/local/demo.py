@@ -57,8 +57,9 @@ class Follower:
         for task in sorted(tasks, key=lambda one: (one["start_date"] or "9", one["task_id"])):
             name, state, note = task["task_id"], task["state"] or "none", ""
             if task["map_index"] >= 0:
-                name += f" [{task['rendered_map_index'] or task['map_index']}]"
-                if state == "running" and not task["rendered_map_index"]:
+                shown = task["rendered_map_index"] or str(task["map_index"])
+                name += f" [{shown}]"
+                if state == "running" and shown == str(task["map_index"]):
                     state = "queued"  # it has no name to show yet
             if state == "success":
                 key = (f"{dag_id}/{run_id}", name)
