@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from darkroom.contract import CONTRACT_VERSION, IMAGES_SCHEMA, images_table, stable_hash
+from darkroom.contract import CONTRACT_VERSION, IMAGES_SCHEMA, checked_name, images_table, stable_hash
 from darkroom.decode import one_thread
 from darkroom.duplicates import Clusters, find_clusters
 from darkroom.errors import DataError, InvalidRequest
@@ -71,6 +71,7 @@ def plan_manifest(lake: Storage, request: dict[str, Any]) -> Manifest:
         asked = ManifestRequest.model_validate(request)
     except ValidationError as error:
         raise InvalidRequest(f"The manifest request cannot be used: {error}. Expected {_request_fields()}.") from None
+    checked_name(asked.dataset)
     try:
         with lake.open(asked.raw_index) as stream:
             index = pq.read_table(stream)

@@ -22,7 +22,7 @@ ROWS_PER_BATCH = 32
 
 @contextmanager
 def spark_session(app_name: str, master: str | None = None) -> Iterator[SparkSession]:
-    """A Spark session that is stopped at the end.
+    """A Spark session that is stopped at the end, unless one was running before: then that one, and it goes on.
 
     The master is the one given, else that of spark-submit, else every core of this machine. Workers of a local
     session run this interpreter; on a cluster PYSPARK_PYTHON and the cluster's image decide.
@@ -43,12 +43,14 @@ def spark_session(app_name: str, master: str | None = None) -> Iterator[SparkSes
     if master.startswith("local"):
         os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
         os.environ.setdefault("SPARK_LOCAL_IP", "127.0.0.1")
+    borrowed = SparkSession.getActiveSession() is not None
     session = builder.getOrCreate()
     session.sparkContext.setLogLevel("WARN")
     try:
         yield session
     finally:
-        session.stop()
+        if not borrowed:
+            session.stop()
 
 
 def session_conf(*, local: bool, submitted: bool) -> dict[str, str]:

@@ -50,10 +50,10 @@ def lake(s3_lake, s3_server, tmp_path, monkeypatch):
 
 def submit(job, request, folder):
     """Runs a job through spark-submit, as the operator does; returns its result."""
-    conf = [
-        part for name, value in submit_conf(get_settings().lake_uri).items() for part in ("--conf", f"{name}={value}")
-    ]
-    command = [str(Path(sys.executable).parent / "spark-submit"), "--master", "local[2]", *conf]
+    command = [str(Path(sys.executable).parent / "spark-submit"), "--master", "local[2]"]
+    for name, value in submit_conf(get_settings().lake_uri).items():
+        command += ["--conf", f"{name}={value}"]
+    command += [str(ROOT / job), "--request", json.dumps(request), "--outcome", str(folder)]
     environment = {**os.environ, "SPARK_CONF_DIR": str(ROOT / "infra/local/spark"), "PYTHONPATH": str(ROOT)}
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=400, check=False)
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]

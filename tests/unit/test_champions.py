@@ -18,8 +18,14 @@ pytestmark = pytest.mark.unit
 
 def entry(package_id: str, version: str = "1") -> dict[str, Any]:
     return {
-        "package": f"packages/lamps/{package_id}.zip", "package_id": package_id, "version": version, "run_id": "r",
-        "dataset": "lamps", "dataset_version": "v", "split_id": "s", "transform_hash": "t",
+        "package": f"packages/lamps/{package_id}.zip",
+        "package_id": package_id,
+        "version": version,
+        "run_id": "r",
+        "dataset": "lamps",
+        "dataset_version": "v",
+        "split_id": "s",
+        "transform_hash": "t",
         "details": {"reasons": ["good"]},
     }
 

@@ -86,7 +86,10 @@ def it_prints_the_outcome_even_where_it_cannot_be_left(tmp_path: Path, capfd: py
 
 
 def it_finds_our_error_behind_a_workers_traceback() -> None:
-    text = "An exception was thrown:\nTraceback (most recent call last):\n  File ...\ndarkroom.errors.StorageUnavailable: s3 is away.\n\tat org.apache..."
+    text = (
+        "An exception was thrown:\nTraceback (most recent call last):\n  File ...\n"
+        "darkroom.errors.StorageUnavailable: s3 is away.\n\tat org.apache..."
+    )
     found = as_darkroom_error(RuntimeError(text))
     assert isinstance(found, StorageUnavailable)
     assert found.message == "s3 is away."

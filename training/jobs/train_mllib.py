@@ -44,7 +44,7 @@ def train(request: dict[str, Any]) -> dict[str, Any]:
 
 @contextmanager
 def session() -> Iterator[SparkSession]:
-    """spark-submit's session, or a local one."""
+    """spark-submit's session, or a local one; stopped at the end unless it was running before."""
     from pyspark.sql import SparkSession
 
     builder = SparkSession.builder.appName("darkroom-train").config("spark.ui.showConsoleProgress", "false")
@@ -55,12 +55,14 @@ def session() -> Iterator[SparkSession]:
     if get_settings().lake_uri.startswith("s3://"):
         for name, value in StorageOptions.from_settings().spark_conf().items():
             builder = builder.config(name, value)
+    borrowed = SparkSession.getActiveSession() is not None
     spark = builder.getOrCreate()
     spark.sparkContext.setLogLevel("WARN")
     try:
         yield spark
     finally:
-        spark.stop()
+        if not borrowed:
+            spark.stop()
 
 
 def main(argv: Sequence[str]) -> int:
