@@ -14,7 +14,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -92,8 +92,9 @@ def in_one_process(home: Path, images: int) -> tuple[dict[str, float], dict[str,
         from training import flow
         from training.config import load_config
         from training.jobs import train_mllib
-    with apart.span("first Spark session"), sessions.spark_session("warm") as spark:
-        spark.range(10).count()
+    with apart.span("Spark session"):
+        stack = ExitStack()
+        stack.enter_context(sessions.spark_session("warm")).range(10).count()
     lake = open_lake()
     form = PrepareRequest(images=images)
     raw = work.run("download", lambda: fetch(parse_source(form.source_config()), "phantom", lake))
@@ -123,6 +124,7 @@ def in_one_process(home: Path, images: int) -> tuple[dict[str, float], dict[str,
     for dt in DATES:
         (feed,) = work.run(f"find_feeds {dt}", feeds_of_date, lake, {}, dt, datetime(2026, 1, 5, tzinfo=UTC))
         work.run(f"predict {dt}", predict.classify, feed)
+    stack.close()
     return work.spans, apart.spans
 
 

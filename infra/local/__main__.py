@@ -9,6 +9,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import httpx
+
 from infra.local import services
 from infra.local.client import AirflowClient
 from infra.local.environment import Local, credentials, local_from_environment
@@ -94,7 +96,7 @@ def main() -> int:
         if arguments.command == "airflow":
             return airflow(local_from_environment(), arguments.arguments)
         COMMANDS[arguments.command](local_from_environment())
-    except services.CannotRun as error:
+    except (services.CannotRun, TimeoutError, httpx.HTTPError) as error:
         print(f"darkroom: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:

@@ -66,8 +66,20 @@ class AirflowClient:
             body["partition_key"] = partition_key
         return str(self.call("POST", f"/dags/{dag_id}/dagRuns", json=body)["dag_run_id"])
 
+    def wait_for_backfills(self, dag_id: str, seconds: float = 180) -> None:
+        """Returns when no backfill of the DAG is open: Airflow takes one at a time, and closes it a while after it ends."""
+        deadline = time.monotonic() + seconds
+        query = {"dag_id": dag_id}
+        while any(not one["completed_at"] for one in self.call("GET", "/backfills", params=query)["backfills"]):
+            if time.monotonic() > deadline:
+                raise TimeoutError(
+                    f"a backfill of {dag_id} is still open after {seconds:.0f} s; see Airflow's backfills"
+                )
+            time.sleep(1)  # between two looks at the list
+
     def backfill(self, dag_id: str, first: str, last: str, conf: dict[str, Any]) -> int:
         """Backfills the dates first..last, those that already ran too; returns the backfill's id."""
+        self.wait_for_backfills(dag_id)
         body = {
             "dag_id": dag_id,
             "from_date": f"{first}T00:00:00Z",

@@ -53,7 +53,7 @@ def it_prints_the_last_screen_on_24_lines(demo):
 
 def it_leaves_plain_parquet_that_duckdb_reads(demo, lake):
     files = predictions(lake).files()
-    counted = duckdb.sql(f"select count(*) from read_parquet({files})").fetchone()[0]
+    counted = duckdb.sql(f"select count(*) from read_parquet({files})").fetchall()[0][0]
     assert counted == predictions(lake).read().num_rows > 0
 
 
@@ -79,6 +79,7 @@ def it_changes_nothing_the_second_time(running, lake):
 def it_classifies_an_empty_date_with_zero_rows_through_the_backfill_command(running, client):
     from infra.local.environment import service_environment
 
+    client.wait_for_backfills("batch_inference")
     command = ["airflow", "backfill", "create", "--dag-id", "batch_inference"]
     made = subprocess.run(
         [*command, "--from-date", "2026-02-01", "--to-date", "2026-02-02", "--dag-run-conf", '{"feeds": ["phantom"]}'],
