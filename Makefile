@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: airflow help setup demo test lint types unit dags integration e2e test-crash up down status reset bench lock
+.PHONY: airflow help setup demo test lint types unit kills dags integration e2e test-crash up down status reset bench lock
 
 PY := .darkroom/env/bin/python
 export PYTHONUNBUFFERED := 1
@@ -45,10 +45,10 @@ lint: setup  ## ruff
 types: setup  ## mypy
 	@$(PY) -m infra.test types
 
-unit dags integration e2e: setup
+unit kills dags integration e2e: setup
 	@$(PY) -m infra.test $@
 
-test-crash: setup  ## the full campaign of kills over every write and the Spark jobs
+test-crash: setup  ## every kill of make test, and the Spark jobs killed at each of their points
 	@$(PY) -m infra.test crash
 
 bench: setup  ## the benchmarks, peers side by side

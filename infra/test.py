@@ -32,14 +32,15 @@ def _script(name: str) -> list[str]:
 SUITES = {
     "lint": Suite(1, [[str(BIN / "ruff"), "check", "."], [str(BIN / "ruff"), "format", "--check", "."]]),
     "types": Suite(2, [[str(BIN / "mypy")]]),
-    "unit": Suite(9, [_pytest("tests/unit", "tests/crash", "-m", "not crash")]),
+    "unit": Suite(9, [_pytest("tests/unit")]),
+    "kills": Suite(6, [_pytest("tests/crash/test_crash.py", "-s")]),
     "dags": Suite(2, [_pytest("tests/dags")]),
     "integration": Suite(8, [_pytest("tests/integration")]),
     "e2e": Suite(10, [_pytest("tests/e2e")]),
     "crash": Suite(60, [_pytest("tests/crash")]),
     "bench": Suite(60, [_script(path.name) for path in sorted((ROOT / "benchmarks").glob("[a-z]*.py"))]),
 }
-IN_ALL = ("lint", "types", "unit", "dags", "integration", "e2e")
+IN_ALL = ("lint", "types", "unit", "kills", "dags", "integration", "e2e")
 
 
 def run(names: list[str]) -> int:

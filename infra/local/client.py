@@ -67,7 +67,7 @@ class AirflowClient:
         return str(self.call("POST", f"/dags/{dag_id}/dagRuns", json=body)["dag_run_id"])
 
     def wait_for_backfills(self, dag_id: str, seconds: float = 180) -> None:
-        """Returns when no backfill of the DAG is open: Airflow takes one at a time, and closes it a while after it ends."""
+        """Returns when no backfill of the DAG is open. Airflow takes one at a time, and closes it a while after it."""
         deadline = time.monotonic() + seconds
         query = {"dag_id": dag_id}
         while any(not one["completed_at"] for one in self.call("GET", "/backfills", params=query)["backfills"]):
