@@ -60,7 +60,11 @@ def services_of(local: Local) -> list[Service]:
 
 
 def check_machine(local: Local) -> None:
-    """Raises CannotRun for a taken port or a full disk, before anything is started."""
+    """Raises CannotRun for a taken port, services on another lake or a full disk, before anything is started."""
+    up = [service.name for service in services_of(local) if running(local, service)]
+    recorded = _lake_file(local).read_text() if _lake_file(local).exists() else local.lake
+    if up and recorded != local.lake:
+        raise CannotRun(f"{', '.join(up)} are up on the lake {recorded}, not {local.lake}. Stop them first: make down")
     for service in services_of(local):
         if service.port and running(local, service) is None and _listening(service.port):
             variable = "MLFLOW_PORT" if service.name == "mlflow" else "AIRFLOW_PORT"
@@ -81,6 +85,7 @@ def start(local: Local, say: Callable[[str], None]) -> None:
     for folder in (local.logs, local.airflow_home, local.home / "mlflow" / "artifacts", local.home / "run"):
         folder.mkdir(parents=True, exist_ok=True)
     write_airflow_login(local)
+    _lake_file(local).write_text(local.lake)
     services = services_of(local)
     if running(local, services[0]) is None:
         _spawn(local, services[0], environment)
@@ -190,6 +195,10 @@ def tail(log: Path, lines: int = 8) -> str:
 
 def _pid_file(local: Local, service: Service) -> Path:
     return local.home / "run" / f"{service.name}.pid"
+
+
+def _lake_file(local: Local) -> Path:
+    return local.home / "run" / "lake"
 
 
 def _listening(port: int) -> bool:

@@ -9,6 +9,7 @@ import stat
 import subprocess
 from pathlib import Path
 
+import psutil
 import pytest
 
 from infra.local.demo import prepare_form
@@ -96,6 +97,16 @@ def it_names_a_taken_port_and_the_way_out(local):
         taken.listen()
         with pytest.raises(CannotRun, match=f"port {local.airflow_port}.*AIRFLOW_PORT={local.airflow_port + 1}"):
             check_machine(local)
+
+
+def it_does_not_mix_two_lakes(local):
+    run = local.home / "run"
+    run.mkdir(parents=True)
+    this = psutil.Process()
+    (run / "mlflow.pid").write_text(f"{this.pid} {this.create_time()}")
+    (run / "lake").write_text("s3://other/lake")
+    with pytest.raises(CannotRun, match="mlflow are up on the lake s3://other/lake.*make down"):
+        check_machine(local)
 
 
 def it_finds_nothing_wrong_with_free_ports(local):
