@@ -105,7 +105,7 @@ def it_does_not_mix_two_lakes(local):
     this = psutil.Process()
     (run / "mlflow.pid").write_text(f"{this.pid} {this.create_time()}")
     (run / "lake").write_text("s3://other/lake")
-    with pytest.raises(CannotRun, match="mlflow are up on the lake s3://other/lake.*make down"):
+    with pytest.raises(CannotRun, match=r"mlflow are up on the lake s3://other/lake.*make down"):
         check_machine(local)
 
 
