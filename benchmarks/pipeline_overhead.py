@@ -72,9 +72,11 @@ class Clock:
 
 def in_one_process(home: Path, images: int) -> tuple[dict[str, float], dict[str, float]]:
     """Seconds of each step and, apart, of imports and Spark session starts."""
+    home.mkdir(parents=True)
     os.environ.update(DARKROOM_HOME=str(home), DARKROOM_LAKE=str(home / "lake"), PYSPARK_PYTHON=sys.executable)
     os.environ["DARKROOM_MLFLOW_TRACKING_URI"] = f"sqlite:///{home / 'mlflow.db'}"
     os.environ["SPARK_CONF_DIR"] = str(ROOT / "infra/local/spark")
+    os.chdir(home)  # MLflow's local artifacts go below the working folder
     apart, work = Clock(), Clock()
     with apart.span("imports"):
         import great_expectations  # noqa: F401
