@@ -83,13 +83,27 @@ class ImageTransform(BaseModel):
 
 
 def resize_area(pixels: np.ndarray, width: int, height: int) -> np.ndarray:
-    """Resize uint8[H, W(, C)]: the mean over each new pixel's area where it shrinks, bilinear where it grows."""
+    """Resize uint8[H, W(, C)]: the mean over each new pixel's area where it shrinks, bilinear where it grows.
+
+    From half the size on, the mean is taken over a whole power of two of samples a side, read bilinearly at a small
+    step: within 0.5 dB of the exact area filter against a full decode, in a third of its time (benchmarks/decode.py).
+    """
     small_width, small_height = min(width, pixels.shape[1]), min(height, pixels.shape[0])
+    across, down = _power_of_two(pixels.shape[1] / small_width), _power_of_two(pixels.shape[0] / small_height)
+    if across >= 2 and down >= 2:
+        samples = (across * small_width, down * small_height)
+        if (samples[1], samples[0]) != pixels.shape[:2]:
+            pixels = cv2.resize(pixels, samples, interpolation=cv2.INTER_LINEAR)
     if (small_height, small_width) != pixels.shape[:2]:
         pixels = cv2.resize(pixels, (small_width, small_height), interpolation=cv2.INTER_AREA)
     if (height, width) != pixels.shape[:2]:
         pixels = cv2.resize(pixels, (width, height), interpolation=cv2.INTER_LINEAR)
     return np.ascontiguousarray(pixels)
+
+
+def _power_of_two(ratio: float) -> int:
+    """The largest power of two that is not above a ratio of at least 1."""
+    return 1 << (int(ratio).bit_length() - 1)
 
 
 def _fitted(width: int, height: int, transform: ImageTransform) -> tuple[float, float]:
@@ -106,7 +120,9 @@ def _transform_hash(transform: ImageTransform) -> str:
     for data in GOLDEN_IMAGES:
         seen.update(transform.apply(data).tobytes())
         for factor in (1, 2, 4, 8):  # the sizes that are asked for decide which of them apply() takes
-            seen.update(decode(data, read_header(data), transform.color, factor).tobytes())
+            pixels = decode(data, read_header(data), transform.color, factor)
+            seen.update(pixels.tobytes())
+            seen.update(resize_area(pixels, 13, 11).tobytes())
     return stable_hash({"options": transform.model_dump(), "decoders": decoder_versions(), "golden": seen.hexdigest()})
 
 
