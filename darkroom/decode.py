@@ -17,6 +17,7 @@ from __future__ import annotations
 import io
 import struct
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Literal
 
 import cv2
@@ -75,6 +76,25 @@ class Header:
     def oriented_size(self) -> tuple[int, int]:
         """Width and height in pixels after EXIF orientation."""
         return (self.height, self.width) if self.orientation >= 5 else (self.width, self.height)
+
+
+class ImageFile:
+    """The bytes of one image file, whose header is read once and whose pixels are decoded once a color and scale."""
+
+    def __init__(self, data: bytes) -> None:
+        self.data = data
+        self._decoded: dict[tuple[Color, int], np.ndarray] = {}
+
+    @cached_property
+    def header(self) -> Header:
+        """See ``read_header``. Raises ImageProblem."""
+        return read_header(self.data)
+
+    def pixels(self, color: Color, factor: int) -> np.ndarray:
+        """See ``decode``. Not to be written to: who asks again gets the same array. Raises ImageProblem."""
+        if (color, factor) not in self._decoded:
+            self._decoded[color, factor] = decode(self.data, self.header, color, factor)
+        return self._decoded[color, factor]
 
 
 def read_header(data: bytes) -> Header:

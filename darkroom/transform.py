@@ -13,7 +13,7 @@ import simplejpeg
 from pydantic import BaseModel, ConfigDict, Field
 
 from darkroom.contract import stable_hash
-from darkroom.decode import Color, Header, ImageProblem, decode, read_header, shrink_factor
+from darkroom.decode import Color, Header, ImageFile, ImageProblem, shrink_factor
 from darkroom.golden import GOLDEN_IMAGES
 
 __all__ = ["ImageProblem", "ImageTransform", "resize_area"]
@@ -52,12 +52,12 @@ class ImageTransform(BaseModel):
         """16 hex digits over the options, the decoders' versions and what they make of the golden images."""
         return _transform_hash(self)
 
-    def apply(self, data: bytes) -> np.ndarray:
+    def apply(self, image: bytes | ImageFile) -> np.ndarray:
         """The pixels of an image file: uint8[height, width, channels]. Raises ImageProblem."""
-        header = read_header(data)
-        inner_width, inner_height = self._inner_size(header)
-        factor = shrink_factor(*header.oriented_size, OVERSAMPLING * inner_width, OVERSAMPLING * inner_height)
-        return self._fit(decode(data, header, self.color, factor))
+        image = image if isinstance(image, ImageFile) else ImageFile(image)
+        inner_width, inner_height = self._inner_size(image.header)
+        factor = shrink_factor(*image.header.oriented_size, OVERSAMPLING * inner_width, OVERSAMPLING * inner_height)
+        return self._fit(image.pixels(self.color, factor))
 
     def _inner_size(self, header: Header) -> tuple[float, float]:
         """The size, in pixels, that the whole image takes before padding or cropping."""
@@ -117,10 +117,10 @@ def _fitted(width: int, height: int, transform: ImageTransform) -> tuple[float, 
 @lru_cache(maxsize=256)
 def _transform_hash(transform: ImageTransform) -> str:
     seen = hashlib.sha256()
-    for data in GOLDEN_IMAGES:
-        seen.update(transform.apply(data).tobytes())
+    for image in map(ImageFile, GOLDEN_IMAGES):
+        seen.update(transform.apply(image).tobytes())
         for factor in (1, 2, 4, 8):  # the sizes that are asked for decide which of them apply() takes
-            pixels = decode(data, read_header(data), transform.color, factor)
+            pixels = image.pixels(transform.color, factor)
             seen.update(pixels.tobytes())
             seen.update(resize_area(pixels, 13, 11).tobytes())
     return stable_hash({"options": transform.model_dump(), "decoders": decoder_versions(), "golden": seen.hexdigest()})

@@ -18,7 +18,7 @@ import numpy as np
 import pyarrow as pa
 
 from darkroom.contract import PREDICTIONS_SCHEMA, inbox
-from darkroom.decode import one_thread
+from darkroom.decode import ImageFile, one_thread
 from darkroom.errors import DataError, InvalidRequest, ModelError
 from darkroom.imagestats import measure
 from darkroom.model import BATCH, Model, load_package
@@ -142,7 +142,8 @@ def classify_files(lake: Storage, model: Model, files: Sequence[tuple[str, int]]
     pixels: list[np.ndarray] = []
     positions: list[int] = []
     for (path, size), (image_id, data) in zip(files, _read_all(lake, files), strict=True):
-        seen = measure(data)
+        image = ImageFile(data)
+        seen = measure(image)
         row = {
             "image_id": image_id,
             "path": path,
@@ -155,7 +156,7 @@ def classify_files(lake: Storage, model: Model, files: Sequence[tuple[str, int]]
         }
         if seen.problem is None:
             try:
-                pixels.append(model.transform.apply(data))
+                pixels.append(model.transform.apply(image))
                 positions.append(len(rows))
             except ImageProblem as problem:
                 row["problem"] = problem.message

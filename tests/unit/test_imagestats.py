@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import io
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from darkroom.decode import ImageFile, decode
 from darkroom.imagestats import Measurement, measure, perceptual_hash
+from darkroom.transform import ImageTransform
 
 pytestmark = pytest.mark.unit
 
@@ -105,3 +107,29 @@ def it_survives_random_bytes() -> None:
         for _ in range(20):
             found = measure(start + rng.bytes(300))
             assert isinstance(found, Measurement)
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "TIFF"])
+@pytest.mark.parametrize("color", ["gray", "rgb"])
+def it_shares_a_decoded_image_with_a_transform(kind: str, color: Literal["gray", "rgb"]) -> None:
+    transform = ImageTransform(width=64, height=64, color=color)
+    for size in ((1400, 1000), (90, 700)):
+        data = encoded(picture(*size).convert("RGB"), kind)
+        alone = measure(data)
+        for first in (measure, transform.apply):
+            shared = ImageFile(data)
+            first(shared)
+            found = measure(shared)
+            assert (found.mean, found.std, found.phash) == (alone.mean, alone.std, alone.phash)
+            assert np.array_equal(transform.apply(shared), transform.apply(data))
+
+
+def it_decodes_once_for_the_default_transform(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls = []
+    monkeypatch.setattr("darkroom.decode.decode", lambda *a: calls.append(a) or decode(*a))
+    for size in ((1400, 1000), (224, 224), (90, 700)):
+        calls.clear()
+        image = ImageFile(encoded(picture(*size), "JPEG"))
+        measure(image)
+        ImageTransform(width=64, height=64).apply(image)
+        assert len(calls) == 1
