@@ -51,8 +51,10 @@ unit kills dags integration e2e: setup
 test-crash: setup  ## every kill of make test, and the Spark jobs killed at each of their points
 	@$(PY) -m infra.test crash
 
-bench: setup  ## the benchmarks, peers side by side
-	@$(PY) -m infra.test bench
+bench: setup  ## the benchmarks, peers side by side. PEERS=1 installs Daft, Ray Data and HF datasets for them
+	@if [ -n "$(PEERS)" ] && [ ! -d .darkroom/peers ]; then .darkroom/env/bin/uv pip install -q --python $(PY) \
+	  --target .darkroom/peers -c <(sed -E '/--hash/d; s/ \\$$//' requirements.lock) daft 'ray[data]' datasets; fi
+	@PYTHONPATH="$(CURDIR)/.darkroom/peers:$(CURDIR)/benchmarks" $(PY) -m infra.test bench
 
 lock: setup  ## resolve the dependencies anew
 	@.darkroom/env/bin/uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --upgrade \

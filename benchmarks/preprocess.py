@@ -3,16 +3,17 @@
     python benchmarks/preprocess.py --images 2000 --rounds 3
 
 Ours is the real preprocess job on a lake in a temporary folder, planning and commit included, the start of the session
-not. The limit is two plain processes with pyarrow. Peers are the usual ways on Spark. All of them decode as ours does,
-so that only the way to Parquet differs. The two that return lists of floats see a part of the images. Ways alternate
-within a round; quoted are medians of ratios within a round, with the lowest and the highest.
+not. The limit is two plain processes with pyarrow. Peers are the usual ways on Spark; they decode as ours does, so
+that only the way to Parquet differs. Daft, Ray Data and Hugging Face datasets take part where they can be imported
+(`make bench PEERS=1` installs them), each with its own decoder and with ours. The two that return lists of floats and
+the foreign decoders see a part of the images. Ways alternate within a round; quoted are medians of ratios within a
+round, with the lowest and the highest.
 """
 
 from __future__ import annotations
 
 import argparse
 import hashlib
-import importlib.util
 import itertools
 import json
 import os
@@ -24,6 +25,7 @@ import time
 import zipfile
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
+from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
@@ -34,6 +36,7 @@ import cv2
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+from _peers import FORMS, NAMES, Peer, absent_peers
 
 from darkroom.contract import IMAGES_SCHEMA, SPLITS_SCHEMA, examples_table, images_table, raw_blob, splits_table
 from darkroom.decode import one_thread
@@ -55,7 +58,6 @@ PIXELS = pa.schema([("content_id", pa.string()), ("pixels", pa.binary())])
 OURS, LIMIT, BINARY = "ours", "two plain processes + pyarrow", "binaryFile + mapInArrow"
 ARROW, PICKLED = "Arrow UDF -> array<float>", "pickled UDF -> array<float>"
 TARGETS = {LIMIT: 0.85, ARROW: 8.0, PICKLED: 15.0}
-OTHERS = {"daft": "Daft", "ray": "Ray Data", "datasets": "HF datasets"}
 
 
 def photos(archive: bytes | Path, numbers: range, megapixels: float) -> Iterator[bytes]:
@@ -167,7 +169,7 @@ def show(speeds: dict[str, list[float]], counts: dict[str, int]) -> dict[str, An
     print(f"{'':34} {'images':>6} {'images per second':>24} {'ours / it':>24} {'target':>7}")
     for name, values in speeds.items():
         ratio = spread([ours / theirs for ours, theirs in zip(speeds[OURS], values, strict=True)])
-        speed, target = spread(values), TARGETS.get(name, 1.0 if name == BINARY else None)
+        speed, target = spread(values), TARGETS.get(name, None if name == OURS else 1.0)
         reached = None if target is None else bool(ratio["median"] >= target)
         figures[name] = {"images": counts[name], "speed": speed, "ours_over": ratio, "target": target}
         shown = f"{speed['median']:,.0f} ({speed['min']:,.0f} to {speed['max']:,.0f})"
@@ -185,6 +187,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--megapixels", type=float, default=1.4, help="size that photographs are enlarged to")
     options = parser.parse_args(argv)
     os.environ.setdefault("PYSPARK_SUBMIT_ARGS", "--driver-memory 4g pyspark-shell")  # lists of floats take room
+    absent = absent_peers()
     pool = ProcessPoolExecutor(WORKERS, mp_context=get_context("spawn"))
     with tempfile.TemporaryDirectory() as folder:
         lake, out = open_storage(folder), Path(folder) / "out"
@@ -212,8 +215,16 @@ def main(argv: list[str] | None = None) -> int:
                 assert added == unique
 
             blobs = str(Path(folder) / "raw" / DATASET / "blobs")
-            ways = {OURS: ours, LIMIT: plain, **spark_ways(spark, [blobs], part, out)}
-            counts = {name: len(part) if name in (ARROW, PICKLED) else len(paths) for name in ways}
+            started = {name: Peer(module, TRANSFORM, WORKERS) for module, name in NAMES.items() if name not in absent}
+            peers = {
+                f"{name}, {form}": partial(peer.run, form, part if form == "native" else paths, out)
+                for name, peer in started.items()
+                for form in FORMS
+            }
+            ways = {OURS: ours, LIMIT: plain, **spark_ways(spark, [blobs], part, out), **peers}
+            counts = {
+                name: len(part) if name in (ARROW, PICKLED) or name.endswith("native") else len(paths) for name in ways
+            }
             speeds: dict[str, list[float]] = {name: [] for name in ways}
 
             def timed(way: Callable[[], object]) -> float:
@@ -226,14 +237,17 @@ def main(argv: list[str] | None = None) -> int:
 
             for way in spark_ways(spark, part[:8], part[:8], out).values():
                 timed(way)  # starts the workers
+            for peer, form in itertools.product(started.values(), FORMS):
+                timed(partial(peer.run, form, part[:8], out))
             for number in range(options.rounds):
                 order = list(ways) if number % 2 == 0 else list(reversed(ways))
                 for name in order:
                     speeds[name].append(counts[name] / timed(ways[name]))
+            for peer in started.values():
+                peer.close()
     pool.shutdown()
     print(f"{options.rounds} rounds, {WORKERS} workers, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}")
     figures = show(speeds, counts)
-    absent = [name for module, name in OTHERS.items() if importlib.util.find_spec(module) is None]
     if absent:
         print(f"Left out, not installed: {', '.join(absent)}")
     print(

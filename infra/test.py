@@ -46,7 +46,7 @@ IN_ALL = ("lint", "types", "unit", "kills", "dags", "integration", "e2e")
 def run(names: list[str]) -> int:
     """Runs the suites in order, all of them even when one fails; returns the exit code."""
     environment = {**os.environ, "OMP_NUM_THREADS": "2", "CUDA_VISIBLE_DEVICES": "-1", "TF_CPP_MIN_LOG_LEVEL": "2"}
-    environment["PYTHONPATH"] = str(ROOT)
+    environment["PYTHONPATH"] = os.pathsep.join(filter(None, [str(ROOT), environment.get("PYTHONPATH")]))
     environment["PATH"] = f"{BIN}{os.pathsep}{environment.get('PATH', os.defpath)}"
     lines = []
     failed = False

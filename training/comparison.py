@@ -48,10 +48,12 @@ def comparison_page(
     for part, meaning in (("test", "images that no model has seen"), ("val", "images that models were chosen on")):
         found = [m for m in measured if m.part == part]
         page.section(f"On {part}: {meaning}")
+        first, *others = COLUMNS
         rows = [
-            [m.config, *[m.metrics[name] for name in COLUMNS], _interval(m.interval), m.metrics["count"]] for m in found
+            [m.config, m.metrics[first], _interval(m.interval), *[m.metrics[name] for name in others]] for m in found
         ]
-        page.table(["config", *COLUMNS.values(), "interval of balanced accuracy", "images"], rows)
+        headers = ["config", COLUMNS[first], "95 % interval", *[COLUMNS[name] for name in others], "images"]
+        page.table(headers, [[*row, m.metrics["count"]] for row, m in zip(rows, found, strict=True)])
         for reason in sorted({f"{name}: {why}" for m in found for name, why in m.metrics["undefined"].items()}):
             page.callout("note", f"Not defined: {reason}.")
         classes = found[0].info.classes
