@@ -36,7 +36,7 @@ SUITES = {
     "kills": Suite(6, [_pytest("tests/crash/test_crash.py", "-s")]),
     "dags": Suite(2, [_pytest("tests/dags")]),
     "integration": Suite(8, [_pytest("tests/integration")]),
-    "e2e": Suite(10, [_pytest("tests/e2e")]),
+    "e2e": Suite(12, [_pytest("tests/e2e")]),
     "crash": Suite(60, [_pytest("tests/crash")]),
     "bench": Suite(60, [_script(path.name) for path in sorted((ROOT / "benchmarks").glob("[a-z]*.py"))]),
 }

@@ -166,7 +166,7 @@ def _check_sizes(classes: Classes, free: Ints, options: SplitOptions) -> None:
     outside = " outside the given test split" if options.keep_given_test else ""
     raise DataError(
         f"There are too few usable images{outside} to fill every split: {told}{more}. Expected at least {need} of each "
-        f"class, {options.minimum_per_class} for each of {', '.join(splits)}. Add images, or lower minimum_per_class."
+        f"class, {options.minimum_per_class} for each of {', '.join(splits)}. Add images of the smaller classes."
     )
 
 

@@ -27,8 +27,15 @@ class AirflowClient:
         self._http.headers["Authorization"] = f"Bearer {answer.json()['access_token']}"
 
     def call(self, method: str, path: str, **kwargs: Any) -> Any:
-        """One API call below /api/v2; an expired login is renewed once. Raises httpx.HTTPStatusError with the body."""
-        answer = self._http.request(method, f"/api/v2{path}", **kwargs)
+        """One API call below /api/v2; an expired login is renewed once. Raises httpx.HTTPStatusError with the body.
+
+        On SQLite, Airflow answers 500 to a call that meets another writer and does nothing then: it is asked again.
+        """
+        for _ in range(5):
+            answer = self._http.request(method, f"/api/v2{path}", **kwargs)
+            if answer.status_code != 500 or "Database error" not in answer.text:
+                break
+            time.sleep(1)  # for the other writer
         if answer.status_code == 401:
             self._login()
             answer = self._http.request(method, f"/api/v2{path}", **kwargs)

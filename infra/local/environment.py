@@ -123,7 +123,7 @@ def service_environment(local: Local) -> dict[str, str]:
         "API__PORT": str(local.airflow_port),
         "API__BASE_URL": local.airflow_url,
         "API__WORKERS": "1",
-        "DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{local.airflow_home / 'airflow.db'}",
+        "DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{local.airflow_home / 'airflow.db'}?timeout=60",
         "DAG_PROCESSOR__REFRESH_INTERVAL": "30",
         "DAG_PROCESSOR__PARSING_PROCESSES": "1",
         "LOGGING__BASE_LOG_FOLDER": str(local.logs / "tasks"),

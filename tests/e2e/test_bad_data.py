@@ -49,15 +49,20 @@ def two_classes(each: int) -> dict[str, bytes]:
 
 
 CASES = {
-    "one-class": ({f"a/{n}.jpg": jpeg(n) for n in range(40)}, {}, "split", "class"),
-    "ten-images": (two_classes(5), {}, "split", "10"),
+    "one-class": ({f"a/{n}.jpg": jpeg(n) for n in range(40)}, {}, "split", "at least two classes"),
+    "ten-images": (two_classes(5), {}, "split", "at least 9 of each class"),
     "only-broken": (
         {"a/cut.jpg": jpeg(1)[:900], "a/empty.jpg": b"", "b/text.jpg": b"no image", "b/huge.png": bomb(60_000)},
         {},
         "split",
-        "usable",
+        "too_many_pixels 1",
     ),
-    "maps-nothing": (two_classes(20), {"labels": '{"cats": "cat", "dogs": "dog"}'}, "manifest", "cats"),
+    "maps-nothing": (
+        two_classes(20),
+        {"labels": '{"cats": "cat", "dogs": "dog"}'},
+        "manifest",
+        "fits none of the classes",
+    ),
 }
 
 
