@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from darkroom.storage import S3Storage, StorageOptions
-from tests.integration.servers import make_bucket, versitygw
+from tests.integration.servers import make_bucket, minio, versitygw
 
 
 @pytest.fixture(scope="session")
@@ -21,3 +21,17 @@ def s3_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StorageOptio
 def s3_lake(s3_server: StorageOptions) -> S3Storage:
     """An empty lake below a prefix of a bucket of its own."""
     return S3Storage(f"s3://{make_bucket(s3_server)}/some/lake", s3_server)
+
+
+@pytest.fixture(scope="session")
+def minio_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StorageOptions]:
+    """A real S3 server of another make."""
+    with minio(tmp_path_factory.mktemp("minio")) as options:
+        yield options
+
+
+@pytest.fixture(params=["s3_server", "minio_server"], ids=["versitygw", "minio"])
+def any_s3_lake(request: pytest.FixtureRequest) -> S3Storage:
+    """An empty lake below a prefix of a bucket of its own, on each S3 server in turn."""
+    options = request.getfixturevalue(request.param)
+    return S3Storage(f"s3://{make_bucket(options)}/some/lake", options)
