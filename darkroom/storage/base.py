@@ -38,7 +38,7 @@ class Storage(Protocol):
     root: str
 
     def uri(self, path: str) -> str:
-        """The absolute address of ``path``: a folder path, or s3://bucket/prefix/path."""
+        """The absolute address of ``path``: a folder path, s3://bucket/prefix/path, hdfs://host:port/path."""
 
     def read(self, path: str, *, limit: int | None = None) -> bytes:
         """The blob's bytes, at most ``limit`` of them. Raises FileNotFoundError when it is absent."""
@@ -66,6 +66,12 @@ class Storage(Protocol):
 
     def download(self, path: str, target: Path) -> None:
         """Copies the blob to a local file, which appears complete or not at all."""
+
+    def unfinished(self) -> Iterator[Blob]:
+        """What writes that are under way, or were killed, hold: no reader sees it. ``discard`` removes one."""
+
+    def discard(self, unfinished: Blob) -> None:
+        """Removes what ``unfinished`` found. If its write still goes on, that write fails."""
 
     def delta_options(self) -> dict[str, str]:
         """What the deltalake library needs to reach this storage; empty for a folder."""

@@ -13,6 +13,7 @@ from xml.etree import ElementTree
 
 import urllib3
 from minio import Minio
+from minio.datatypes import Upload
 from minio.error import MinioException, S3Error
 
 from darkroom.errors import DarkroomError, InvalidRequest, StorageUnavailable
@@ -55,6 +56,25 @@ class Connection:
             for _ in self.client.list_objects(self.bucket, prefix=f"{key}/", recursive=False):
                 break
             self._confirmed = True
+
+    def uploads(self) -> Iterator[Upload]:
+        """The bucket's multipart uploads that are neither complete nor ended. The client has no public call for it."""
+        marks: dict[str, str | None] = {}
+        while True:
+            page = self.client._list_multipart_uploads(self.bucket, **marks)
+            yield from page.uploads
+            if not page.is_truncated or not page.uploads:
+                return
+            last = page.uploads[-1]
+            marks = {"key_marker": last.object_name, "upload_id_marker": last.upload_id}
+
+    def end_upload(self, key: str, upload: str) -> None:
+        """Ends a multipart upload, which frees its parts; one that is complete or gone is fine."""
+        try:
+            self.client._abort_multipart_upload(self.bucket, key, upload)
+        except S3Error as error:
+            if error.code != "NoSuchUpload":
+                raise
 
     @contextmanager
     def told(self, action: str) -> Iterator[None]:

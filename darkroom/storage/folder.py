@@ -115,6 +115,19 @@ class FolderStorage:
         with self.open(path) as stream:
             save_stream(stream, target)
 
+    def unfinished(self) -> Iterator[Blob]:
+        with self._told("", "list"):
+            for folder, _, names in os.walk(self.root):
+                for name in names:
+                    if name.startswith(TEMPORARY):
+                        path = os.path.join(folder, name)
+                        with suppress(FileNotFoundError):  # finished since
+                            yield _blob(os.path.relpath(path, self.root), os.stat(path))
+
+    def discard(self, unfinished: Blob) -> None:
+        with self._told(unfinished.path, "delete"), suppress(FileNotFoundError):
+            os.unlink(os.path.join(self.root, unfinished.path))
+
     def delta_options(self) -> dict[str, str]:
         return {}
 

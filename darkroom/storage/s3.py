@@ -151,6 +151,19 @@ class S3Storage:
         with self.open(path) as stream:
             save_stream(stream, target)
 
+    def unfinished(self) -> Iterator[Blob]:
+        # Asked of the whole bucket: MinIO takes a prefix here for the name of one object.
+        start = f"{self.prefix}/" if self.prefix else ""
+        with self._to.told("list the unfinished uploads"):
+            for upload in self._to.uploads():
+                if (key := str(upload.object_name)).startswith(start):
+                    changed = upload.initiated_time.astimezone(UTC)
+                    yield Blob(key.removeprefix(start), 0, str(upload.upload_id), changed)
+
+    def discard(self, unfinished: Blob) -> None:
+        with self._to.told(f"end the upload of {unfinished.path}"):
+            self._to.end_upload(self._key(unfinished.path), unfinished.etag)
+
     def delta_options(self) -> dict[str, str]:
         return self.options.delta_options()
 

@@ -104,6 +104,7 @@ def _configure(folder: Path, found: Hdfs) -> None:
         "dfs.datanode.hostname": "127.0.0.1",
         "dfs.namenode.datanode.registration.ip-hostname-check": "false",
         "dfs.replication": "1",
+        "dfs.client.block.write.locateFollowingBlock.initial.delay.ms": "10",  # see docs/hdfs.md
     }
     (folder / "conf").mkdir(parents=True)
     lines = [
