@@ -50,3 +50,9 @@ def hdfs_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hdfs]:
 def hdfs_lake(hdfs_server: Hdfs) -> HdfsStorage:
     """An empty lake in a folder of its own."""
     return HdfsStorage(f"{hdfs_server.root}/{secrets.token_hex(6)}/lake", hdfs_server.http)
+
+
+@pytest.fixture
+def minio_lake(minio_server: StorageOptions) -> S3Storage:
+    """An empty lake on the other S3 server."""
+    return S3Storage(f"s3://{make_bucket(minio_server)}/some/lake", minio_server)
