@@ -102,8 +102,8 @@ class _Check:
             if _LOG_FILE.fullmatch(path.rpartition("/")[2]):
                 self.named.add(path)
         for version in range(snapshot.version + 1):
-            for file in self._added(f"{table}/_delta_log/{version:020d}.json"):
-                self.want(f"{table}/{file[0]}", f"version {version} of {table}, replaced since", file[1])
+            for name, size in self._added(f"{table}/_delta_log/{version:020d}.json"):
+                self.want(f"{table}/{name}", f"version {version} of {table}, replaced since", size)
 
     def _added(self, path: str) -> Iterator[tuple[str, int]]:
         """Path relative to the table and size of the files that a log entry adds."""

@@ -59,14 +59,13 @@ class Connection:
 
     def uploads(self) -> Iterator[Upload]:
         """The bucket's multipart uploads that are neither complete nor ended. The client has no public call for it."""
-        marks: dict[str, str | None] = {}
+        key, upload = None, None
         while True:
-            page = self.client._list_multipart_uploads(self.bucket, **marks)
+            page = self.client._list_multipart_uploads(self.bucket, key_marker=key, upload_id_marker=upload)
             yield from page.uploads
             if not page.is_truncated or not page.uploads:
                 return
-            last = page.uploads[-1]
-            marks = {"key_marker": last.object_name, "upload_id_marker": last.upload_id}
+            key, upload = page.uploads[-1].object_name, page.uploads[-1].upload_id
 
     def end_upload(self, key: str, upload: str) -> None:
         """Ends a multipart upload, which frees its parts; one that is complete or gone is fine."""

@@ -6,7 +6,7 @@ import builtins
 import errno
 import io
 from collections.abc import Iterator
-from datetime import UTC, timedelta
+from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from functools import partial
 from pathlib import Path
@@ -157,8 +157,8 @@ class S3Storage:
         with self._to.told("list the unfinished uploads"):
             for upload in self._to.uploads():
                 if (key := str(upload.object_name)).startswith(start):
-                    changed = upload.initiated_time.astimezone(UTC)
-                    yield Blob(key.removeprefix(start), 0, str(upload.upload_id), changed)
+                    began = upload.initiated_time or datetime.now(UTC)  # without a time it never counts as old
+                    yield Blob(key.removeprefix(start), 0, str(upload.upload_id), began.astimezone(UTC))
 
     def discard(self, unfinished: Blob) -> None:
         with self._to.told(f"end the upload of {unfinished.path}"):
