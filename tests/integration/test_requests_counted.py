@@ -7,13 +7,18 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from darkroom.storage import S3Storage
 from darkroom.tables import Table
 from tests.integration.servers import make_bucket, versitygw
+from tests.packages import TRANSFORM, write_dataset
 from tests.suites.rows import OTHER, PARTITION, SPEC, rows
+
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
 
 pytestmark = pytest.mark.integration
 
@@ -87,6 +92,25 @@ def _of_a_partition(lake: S3Storage, cost: Cost, images: int) -> tuple[Counter[s
     table.commit(OTHER, rows(1), {})
     replace()
     return cost(replace), cost(lambda: table.read(PARTITION))
+
+
+def it_costs_the_spark_job_that_makes_examples_one_read_an_image(
+    counted: tuple[S3Storage, Cost], spark: SparkSession
+) -> None:
+    from spark_apps.preprocess import plan_preprocessing, preprocess
+
+    lake, cost = counted
+
+    def of_a_job(images: int) -> Counter[str]:
+        mine = S3Storage(f"{lake.root}/job{images}", lake.options)
+        request = write_dataset(mine, "lamps", [], train=images, other=2) | {"transforms": [TRANSFORM.model_dump()]}
+        return cost(lambda: preprocess(spark, plan_preprocessing(mine, request), 2))
+
+    few, many = of_a_job(12), of_a_job(60)
+    assert many - few == {"GetObject": 60 - 12}
+    assert few - many == {}
+    assert few["PutObject"] == 2 + 1
+    assert few["HeadObject"] + few["ListObjectsV2"] <= 12
 
 
 def it_sends_a_large_object_in_parts(counted: tuple[S3Storage, Cost]) -> None:
