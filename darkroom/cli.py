@@ -134,6 +134,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except DarkroomError as error:
         print(f"{type(error).__name__}: {error.message}", file=sys.stderr)
         return 2
+    except KeyboardInterrupt:
+        print("Stopped. Run it again: it goes on from here.", file=sys.stderr)
+        return 130
     return code
 
 
