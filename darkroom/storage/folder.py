@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from darkroom.errors import DarkroomError, InvalidRequest, StorageUnavailable
-from darkroom.storage.base import TEMPORARY, Blob, checked_path
+from darkroom.storage.base import TEMPORARY, Blob, checked_path, is_under_way
 
 _CHUNK = 1 << 20
 _NO_LINKS = (errno.EPERM, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK)
@@ -119,10 +119,10 @@ class FolderStorage:
         with self._told("", "list"):
             for folder, _, names in os.walk(self.root):
                 for name in names:
-                    if name.startswith(TEMPORARY):
-                        path = os.path.join(folder, name)
+                    place = os.path.join(folder, name)
+                    if is_under_way(path := os.path.relpath(place, self.root)):
                         with suppress(FileNotFoundError):  # finished since
-                            yield _blob(os.path.relpath(path, self.root), os.stat(path))
+                            yield _blob(path, os.stat(place))
 
     def discard(self, unfinished: Blob) -> None:
         with self._told(unfinished.path, "delete"), suppress(FileNotFoundError):
@@ -146,6 +146,8 @@ class FolderStorage:
             path = f"{prefix}/{entry.name}" if prefix else entry.name
             if name.endswith("/"):
                 yield from self._walk(path, (*above, identity))
+                continue
+            if is_under_way(path):
                 continue
             with suppress(FileNotFoundError):  # deleted since the folder was read, or a link to nothing
                 yield _blob(path, entry.stat())

@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 
 from darkroom.errors import DarkroomError, InvalidRequest, StorageUnavailable
 from darkroom.settings import get_settings
-from darkroom.storage.base import TEMPORARY, Blob, checked_path
+from darkroom.storage.base import TEMPORARY, Blob, checked_path, is_under_way
 from darkroom.storage.folder import save_stream
 from darkroom.storage.streams import RangeReader
 from darkroom.storage.webhdfs import Said, WebHdfs
@@ -168,7 +168,7 @@ class HdfsStorage:
             path = f"{prefix}/{entry['pathSuffix']}" if prefix else str(entry["pathSuffix"])
             if name.endswith("/"):
                 yield from self._walk(path, unfinished=unfinished)
-            elif name.startswith(TEMPORARY) == unfinished:
+            elif is_under_way(path) == unfinished:
                 yield _blob(path, entry)
 
     def _entries(self, prefix: str) -> builtins.list[dict[str, Any]]:

@@ -127,6 +127,20 @@ def it_never_lists_a_write_under_way(tmp_path: Path) -> None:
     assert storage.folders() == ["a"]
 
 
+def it_tells_a_log_entry_under_way_from_one_that_landed(tmp_path: Path) -> None:
+    """deltalake's own names, as a kill inside its commit leaves them in a folder and in HDFS."""
+    storage, log = FolderStorage(tmp_path), "tables/x/_delta_log"
+    landed = [f"{log}/{1:020d}.json", "inbox/pets/photo#1", "inbox/pets/.x.tmp.1"]
+    under_way = [f"{log}/.{2:020d}.json.tmp.1", f"{log}/{2:020d}.json#1"]
+    for path in landed + under_way:
+        storage.write(path, b"1")
+    assert sorted(blob.path for blob in storage.list()) == sorted(landed)
+    assert sorted(blob.path for blob in storage.unfinished()) == under_way
+    for blob in list(storage.unfinished()):
+        storage.discard(blob)
+    assert list(storage.unfinished()) == []
+
+
 def it_removes_a_folder_with_its_last_file_and_keeps_the_root(tmp_path: Path) -> None:
     storage = FolderStorage(tmp_path / "lake")
     storage.write("a/b/c/x", b"1")
