@@ -15,7 +15,9 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix="DARKROOM_", frozen=True, extra="ignore")
 
     home: Path = Field(Path(".darkroom"), description="The one folder for all that a run makes on this machine.")
-    lake: str = Field("", description="Root of the lake: a folder, or s3://bucket/prefix. Default: <home>/lake.")
+    lake: str = Field(
+        "", description="Root of the lake: a folder, s3://bucket/prefix or hdfs://host:port/path. Default: <home>/lake."
+    )
     mlflow_tracking_uri: str = Field("http://127.0.0.1:5500", description="The MLflow tracking server.")
     airflow_url: str = Field("http://127.0.0.1:8080", description="Where a browser finds Airflow; used in links.")
     samples: Path = Field(Path("../shared/data"), description="Real image sets that tests and benchmarks may use.")
@@ -24,6 +26,8 @@ class Settings(BaseSettings):
     s3_region: str = Field("us-east-1", description="Region name that requests are signed for.")
     s3_access_key: SecretStr = Field(SecretStr(""), description="Access key of the object store.")
     s3_secret_key: SecretStr = Field(SecretStr(""), description="Secret key of the object store.")
+
+    hdfs_http: str = Field("", description="HTTP address of HDFS's NameNode. Empty: http://<host of the lake>:9870.")
 
     max_image_bytes: int = Field(256 * 2**20, gt=0, description="Larger image files are rows with a problem. Bytes.")
     max_image_pixels: int = Field(200_000_000, gt=0, description="Images that declare more are not decoded. Pixels.")

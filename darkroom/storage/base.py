@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import builtins
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -15,6 +16,10 @@ from darkroom.settings import Settings, get_settings
 
 TEMPORARY = ".tmp-"
 """A write that is under way has a file name with this start. No listing shows it and no path may use it."""
+
+
+_DELTAS_OWN = re.compile(r"(.*/)?_delta_log/([^/]+#\d+|\.[^/]+\.tmp\.\d+)")
+"""How deltalake names a log entry under way, in a folder and in HDFS."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +43,7 @@ class Storage(Protocol):
     root: str
 
     def uri(self, path: str) -> str:
-        """The absolute address of ``path``: a folder path, or s3://bucket/prefix/path."""
+        """The absolute address of ``path``: a folder path, s3://bucket/prefix/path, hdfs://host:port/path."""
 
     def read(self, path: str, *, limit: int | None = None) -> bytes:
         """The blob's bytes, at most ``limit`` of them. Raises FileNotFoundError when it is absent."""
@@ -66,6 +71,12 @@ class Storage(Protocol):
 
     def download(self, path: str, target: Path) -> None:
         """Copies the blob to a local file, which appears complete or not at all."""
+
+    def unfinished(self) -> Iterator[Blob]:
+        """What writes that are under way, or were killed, hold: no reader sees it. ``discard`` removes one."""
+
+    def discard(self, unfinished: Blob) -> None:
+        """Removes what ``unfinished`` found. If its write still goes on, that write fails."""
 
     def delta_options(self) -> dict[str, str]:
         """What the deltalake library needs to reach this storage; empty for a folder."""
@@ -141,6 +152,11 @@ class StorageOptions:
             "connection.ssl.enabled": "true" if self.secure else "false",
         }
         return {f"spark.hadoop.fs.s3a.{name}": value for name, value in values.items()}
+
+
+def is_under_way(path: str) -> bool:
+    """Whether the file at ``path`` is a write under way, or one that was killed: ours, or a log entry of deltalake."""
+    return path.rpartition("/")[2].startswith(TEMPORARY) or _DELTAS_OWN.fullmatch(path) is not None
 
 
 def checked_path(path: str, *, folder: bool = False) -> str:

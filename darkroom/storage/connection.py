@@ -13,6 +13,7 @@ from xml.etree import ElementTree
 
 import urllib3
 from minio import Minio
+from minio.datatypes import Upload
 from minio.error import MinioException, S3Error
 
 from darkroom.errors import DarkroomError, InvalidRequest, StorageUnavailable
@@ -55,6 +56,24 @@ class Connection:
             for _ in self.client.list_objects(self.bucket, prefix=f"{key}/", recursive=False):
                 break
             self._confirmed = True
+
+    def uploads(self) -> Iterator[Upload]:
+        """The bucket's multipart uploads that are neither complete nor ended. The client has no public call for it."""
+        key, upload = None, None
+        while True:
+            page = self.client._list_multipart_uploads(self.bucket, key_marker=key, upload_id_marker=upload)
+            yield from page.uploads
+            if not page.is_truncated or not page.uploads:
+                return
+            key, upload = page.uploads[-1].object_name, page.uploads[-1].upload_id
+
+    def end_upload(self, key: str, upload: str) -> None:
+        """Ends a multipart upload, which frees its parts; one that is complete or gone is fine."""
+        try:
+            self.client._abort_multipart_upload(self.bucket, key, upload)
+        except S3Error as error:
+            if error.code != "NoSuchUpload":
+                raise
 
     @contextmanager
     def told(self, action: str) -> Iterator[None]:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from darkroom.errors import DarkroomError, InvalidRequest, StorageUnavailable
-from darkroom.storage.base import TEMPORARY, Blob, checked_path
+from darkroom.storage.base import TEMPORARY, Blob, checked_path, is_under_way
 
 _CHUNK = 1 << 20
 _NO_LINKS = (errno.EPERM, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK)
@@ -115,6 +115,19 @@ class FolderStorage:
         with self.open(path) as stream:
             save_stream(stream, target)
 
+    def unfinished(self) -> Iterator[Blob]:
+        with self._told("", "list"):
+            for folder, _, names in os.walk(self.root):
+                for name in names:
+                    place = os.path.join(folder, name)
+                    if is_under_way(path := os.path.relpath(place, self.root)):
+                        with suppress(FileNotFoundError):  # finished since
+                            yield _blob(path, os.stat(place))
+
+    def discard(self, unfinished: Blob) -> None:
+        with self._told(unfinished.path, "delete"), suppress(FileNotFoundError):
+            os.unlink(os.path.join(self.root, unfinished.path))
+
     def delta_options(self) -> dict[str, str]:
         return {}
 
@@ -133,6 +146,8 @@ class FolderStorage:
             path = f"{prefix}/{entry.name}" if prefix else entry.name
             if name.endswith("/"):
                 yield from self._walk(path, (*above, identity))
+                continue
+            if is_under_way(path):
                 continue
             with suppress(FileNotFoundError):  # deleted since the folder was read, or a link to nothing
                 yield _blob(path, entry.stat())

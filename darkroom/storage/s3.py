@@ -6,7 +6,7 @@ import builtins
 import errno
 import io
 from collections.abc import Iterator
-from datetime import UTC, timedelta
+from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from functools import partial
 from pathlib import Path
@@ -150,6 +150,19 @@ class S3Storage:
     def download(self, path: str, target: Path) -> None:
         with self.open(path) as stream:
             save_stream(stream, target)
+
+    def unfinished(self) -> Iterator[Blob]:
+        # Asked of the whole bucket: MinIO takes a prefix here for the name of one object.
+        start = f"{self.prefix}/" if self.prefix else ""
+        with self._to.told("list the unfinished uploads"):
+            for upload in self._to.uploads():
+                if (key := str(upload.object_name)).startswith(start):
+                    began = upload.initiated_time or datetime.now(UTC)  # without a time it never counts as old
+                    yield Blob(key.removeprefix(start), 0, str(upload.upload_id), began.astimezone(UTC))
+
+    def discard(self, unfinished: Blob) -> None:
+        with self._to.told(f"end the upload of {unfinished.path}"):
+            self._to.end_upload(self._key(unfinished.path), unfinished.etag)
 
     def delta_options(self) -> dict[str, str]:
         return self.options.delta_options()

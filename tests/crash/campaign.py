@@ -21,18 +21,27 @@ def points(name: str, fresh: Fresh) -> tuple[str, ...]:
 
 def kill(name: str, fresh: Fresh, at: Iterable[int]) -> int:
     """Kills at each of the points; the number of kills. Fails unless readers see old or new and a rerun the new."""
-    return sum(_kill_once(name, fresh, kill_at=point).killed for point in at)
+    expected = _expected(name, fresh)
+    return sum(_kill_once(name, fresh, expected, kill_at=point).killed for point in at)
+
+
+def sample(total: int, count: int) -> list[int]:
+    """At most ``count`` of ``total`` points, evenly spread over them."""
+    return sorted({(2 * number + 1) * total // (2 * count) for number in range(count)})
 
 
 def kill_within(name: str, fresh: Fresh, step: float) -> int:
     """Ends the process inside its commit, each time ``step`` seconds later, until it outlives the commit; the kills."""
+    expected = _expected(name, fresh)
     for killed in count():
-        if not _kill_once(name, fresh, end_after=step * (killed + 1)).killed:
+        if not _kill_once(name, fresh, expected, end_after=step * (killed + 1)).killed:
             return killed
     raise AssertionError("a count has no end")
 
 
-def _kill_once(name: str, fresh: Fresh, *, kill_at: int | None = None, end_after: float | None = None) -> Outcome:
+def _kill_once(
+    name: str, fresh: Fresh, expected: object, *, kill_at: int | None = None, end_after: float | None = None
+) -> Outcome:
     write = WRITES[name]
     storage = fresh()
     write.prepare(storage)
@@ -43,7 +52,7 @@ def _kill_once(name: str, fresh: Fresh, *, kill_at: int | None = None, end_after
     new = write.look(storage)
     where = f"{name}, killed at {kill_at}, after {end_after}"
     assert outcome.killed or kill_at is None, where
-    assert new == _expected(name, fresh), where
+    assert new == expected, where
     assert seen in (old, new), where
     write.act(storage)
     assert write.look(storage) == new, where

@@ -1,5 +1,5 @@
-"""The S3 server of the integration tests."""
+"""The servers of the integration tests."""
 
-from tests.integration.conftest import s3_server
+from tests.integration.conftest import hdfs_server, minio_server, s3_server
 
-__all__ = ["s3_server"]
+__all__ = ["hdfs_server", "minio_server", "s3_server"]

@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from darkroom.storage import FolderStorage, S3Storage, StorageOptions
-from tests.crash.campaign import Fresh, kill, kill_within, points
+from darkroom.storage import FolderStorage, HdfsStorage, S3Storage, StorageOptions
+from tests.crash.campaign import Fresh, kill, kill_within, points, sample
 from tests.crash.writes import WRITES
+from tests.integration.hadoop import Hdfs
 from tests.integration.servers import make_bucket
 
 COMMITS = [name for name in WRITES if not name.startswith("blob")]
@@ -24,6 +25,21 @@ def fresh_folder(tmp_path: Path) -> Fresh:
 def fresh_prefix(s3_server: StorageOptions) -> Fresh:
     bucket = make_bucket(s3_server)
     return lambda: S3Storage(f"s3://{bucket}/{secrets.token_hex(8)}", s3_server)
+
+
+@pytest.fixture
+def fresh_on_minio(minio_server: StorageOptions) -> Fresh:
+    bucket = make_bucket(minio_server)
+    return lambda: S3Storage(f"s3://{bucket}/{secrets.token_hex(8)}", minio_server)
+
+
+@pytest.fixture
+def fresh_in_hdfs(hdfs_server: Hdfs) -> Fresh:
+    return lambda: HdfsStorage(f"{hdfs_server.root}/{secrets.token_hex(8)}", hdfs_server.http)
+
+
+SAMPLED = {"fresh_on_minio": (6, 0.0015), "fresh_in_hdfs": (4, 0.04)}
+"""Kills a write, and seconds between the ends inside a commit, by the server's fixture."""
 
 
 def _told(capsys: pytest.CaptureFixture[str], line: str) -> None:
@@ -78,3 +94,27 @@ def it_survives_an_end_inside_the_commit_on_s3(
 ) -> None:
     killed = kill_within(name, fresh_prefix, 0.001)
     _told(capsys, f"{name}, S3: ended at {killed} moments inside the commit")
+
+
+@pytest.mark.crash
+@pytest.mark.parametrize("server", SAMPLED, ids=["minio", "hdfs"])
+@pytest.mark.parametrize("name", WRITES)
+def it_survives_a_kill_at_sampled_points_on_other_servers(
+    name: str, server: str, request: pytest.FixtureRequest, capsys: pytest.CaptureFixture[str]
+) -> None:
+    fresh: Fresh = request.getfixturevalue(server)
+    names = points(name, fresh)
+    at = sample(len(names), SAMPLED[server][0])
+    assert kill(name, fresh, at) == len(at) > 0
+    _told(capsys, f"{name}, {server}: killed at {len(at)} of {len(names)} points")
+
+
+@pytest.mark.crash
+@pytest.mark.parametrize("server", SAMPLED, ids=["minio", "hdfs"])
+@pytest.mark.parametrize("name", COMMITS)
+def it_survives_an_end_inside_the_commit_on_other_servers(
+    name: str, server: str, request: pytest.FixtureRequest, capsys: pytest.CaptureFixture[str]
+) -> None:
+    killed = kill_within(name, request.getfixturevalue(server), SAMPLED[server][1])
+    assert killed > 0
+    _told(capsys, f"{name}, {server}: ended at {killed} moments inside the commit")

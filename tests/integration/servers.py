@@ -20,6 +20,7 @@ from minio import Minio
 from darkroom.storage import StorageOptions
 
 VERSITYGW = "github.com/versity/versitygw/cmd/versitygw@v1.8.0"
+MINIO = "github.com/minio/minio@v0.0.0-20260212201848-7aac2a2c5b7c"
 _START_SECONDS = 60
 _BUILD_SECONDS = 1500
 
@@ -32,9 +33,14 @@ def left_out(what: str, why: str) -> None:
     pytest.skip(line)
 
 
+def cache_folder() -> Path:
+    """Where what takes minutes to make or fetch is kept for all checkouts of this user."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "darkroom"
+
+
 def go_binary(name: str, package: str) -> Path:
     """The program that ``go install`` makes of ``package``, from the cache folder or built into it now."""
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "darkroom" / "bin"
+    cache = cache_folder() / "bin"
     version = package.rpartition("@")[2]
     target = cache / f"{name}-{version}"
     if target.exists():
@@ -85,8 +91,24 @@ def versitygw(folder: Path, *, access_log: Path | None = None) -> Iterator[Stora
         "posix", "--versioning-dir", str(folder.absolute() / "versions"), str(folder.absolute() / "root"),
     ]  # fmt: skip
     login = {"ROOT_ACCESS_KEY_ID": options.access_key, "ROOT_SECRET_ACCESS_KEY": options.secret_key}
-    with (folder / "log").open("wb") as log, _running(command, login, log) as process:
-        _wait(f"{options.endpoint}/health", process, folder / "log")
+    with (folder / "log").open("wb") as log, running(command, login, log) as process:
+        wait_for(f"{options.endpoint}/health", process, folder / "log")
+        yield options
+
+
+@contextmanager
+def minio(folder: Path) -> Iterator[StorageOptions]:
+    """A running MinIO over a folder, and how it is reached."""
+    program = go_binary("minio", MINIO)
+    folder.mkdir(parents=True, exist_ok=True)
+    options = StorageOptions(
+        f"http://127.0.0.1:{free_port()}", "us-east-1", f"test{secrets.token_hex(6)}", secrets.token_hex(20)
+    )
+    command = [str(program), "server", str(folder.absolute() / "data")]
+    command += ["--address", options.endpoint.removeprefix("http://"), "--quiet"]
+    login = {"MINIO_ROOT_USER": options.access_key, "MINIO_ROOT_PASSWORD": options.secret_key, "MINIO_BROWSER": "off"}
+    with (folder / "log").open("wb") as log, running(command, login, log) as process:
+        wait_for(f"{options.endpoint}/minio/health/live", process, folder / "log")
         yield options
 
 
@@ -102,7 +124,8 @@ def make_bucket(options: StorageOptions) -> str:
 
 
 @contextmanager
-def _running(command: list[str], login: dict[str, str], log: object) -> Iterator[subprocess.Popen[bytes]]:
+def running(command: list[str], login: dict[str, str], log: object) -> Iterator[subprocess.Popen[bytes]]:
+    """A process with ``login`` in its environment, which writes to ``log``; ended when the block is left."""
     process = subprocess.Popen(command, env=os.environ | login, stdout=log, stderr=subprocess.STDOUT)  # type: ignore[call-overload]
     try:
         yield process
@@ -115,7 +138,8 @@ def _running(command: list[str], login: dict[str, str], log: object) -> Iterator
             process.wait()
 
 
-def _wait(url: str, process: subprocess.Popen[bytes], log: Path) -> None:
+def wait_for(url: str, process: subprocess.Popen[bytes], log: Path) -> None:
+    """Waits until ``url`` answers 200. Fails when the process ends or takes too long."""
     http = urllib3.PoolManager(retries=False, timeout=2)
     deadline = time.monotonic() + _START_SECONDS
     while time.monotonic() < deadline:

@@ -1,4 +1,4 @@
-"""Tables on a real S3 server."""
+"""Tables on real S3 servers."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ pytestmark = pytest.mark.integration
 
 class TestTableOnS3(TableSuite):
     @pytest.fixture
-    def storage(self, s3_lake: S3Storage) -> Storage:
-        return s3_lake
+    def storage(self, any_s3_lake: S3Storage) -> Storage:
+        return any_s3_lake
 
 
-def it_knows_its_own_commit_when_the_answer_is_lost(s3_lake: S3Storage) -> None:
-    table = Table(s3_lake, SPEC)
+def it_knows_its_own_commit_when_the_answer_is_lost(any_s3_lake: S3Storage) -> None:
+    table = Table(any_s3_lake, SPEC)
     for number in range(2):
-        with losing_answers(s3_lake.options, lost=1, method=b"PUT", asked=b"%020d.json" % number) as (
+        with losing_answers(any_s3_lake.options, lost=1, method=b"PUT", asked=b"%020d.json" % number) as (
             options,
             cut,
         ):
-            through = Table(S3Storage(s3_lake.root, options), SPEC)
+            through = Table(S3Storage(any_s3_lake.root, options), SPEC)
             assert through.commit(PARTITION, rows(number + 1), {"n": number}) == number
             assert cut() == 1
         assert (table.version(), table.read().num_rows, table.last_commit(PARTITION)) == (
@@ -40,12 +40,12 @@ def it_knows_its_own_commit_when_the_answer_is_lost(s3_lake: S3Storage) -> None:
         )
 
 
-def it_names_the_login_that_was_refused(s3_lake: S3Storage) -> None:
+def it_names_the_login_that_was_refused(any_s3_lake: S3Storage) -> None:
     for wrong in (
-        replace(s3_lake.options, access_key="a-wrong-access-key"),
-        replace(s3_lake.options, secret_key="a-wrong-secret-key"),
+        replace(any_s3_lake.options, access_key="a-wrong-access-key"),
+        replace(any_s3_lake.options, secret_key="a-wrong-secret-key"),
     ):
-        table = Table(S3Storage(s3_lake.root, wrong), SPEC)
+        table = Table(S3Storage(any_s3_lake.root, wrong), SPEC)
         for call in (table.version, table.read, lambda: table.commit(PARTITION, rows(1), {})):  # noqa: B023
             with pytest.raises(InvalidRequest, match="Check DARKROOM_S3_ACCESS_KEY") as caught:
                 call()

@@ -17,6 +17,27 @@ def python_blocks(page: str) -> list[str]:
     return _BLOCK.findall((ROOT / "docs" / page).read_text())
 
 
+def bash_blocks(page: str) -> list[str]:
+    """The shell commands in docs/<page>, a text a block."""
+    return re.findall(r"^```bash\n(.*?)^```$", (ROOT / "docs" / page).read_text(), re.MULTILINE | re.DOTALL)
+
+
+def run_commands(code: str, folder: Path, **environment: str) -> str:
+    """What the commands print on both streams, run in ``folder``. Fails when one of them does."""
+    (folder / "bin").mkdir(exist_ok=True)
+    command = folder / "bin" / "darkroom"
+    command.write_text(f'#!/bin/sh\nexec {sys.executable} -m darkroom.cli "$@"\n')
+    command.chmod(0o755)
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("DARKROOM_")}
+    kept |= {"PYTHONPATH": str(ROOT), "PATH": f"{folder / 'bin'}:{os.environ['PATH']}"}
+    done = subprocess.run(
+        ["bash", "-euc", code],
+        cwd=folder, env=kept | environment, capture_output=True, text=True, timeout=300, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout + done.stderr
+
+
 def run_block(code: str, folder: Path) -> str:
     """What the code prints, run in ``folder`` with the lake at .darkroom/lake below it."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith("DARKROOM_")}

@@ -7,7 +7,9 @@ import io
 import os
 import pickle
 import random
+import signal
 import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
@@ -17,6 +19,7 @@ import pytest
 
 from darkroom.errors import InvalidRequest
 from darkroom.storage import Storage
+from tests.suites.forks import forks
 
 AWKWARD_NAMES = [
     "a", "a-b/x", "a.b", "a/b", "a/b.c", "a/b/c",
@@ -46,7 +49,23 @@ class BrokenStream(io.RawIOBase):
         return b"x" * size
 
 
+def die_while_writing(storage: Storage, path: str, size: int) -> None:
+    """Writes a stream of ``size`` bytes that never ends well: the process is killed at its last byte."""
+    storage.write(path, _Deadly(size))  # type: ignore[arg-type]
+
+
+class _Deadly(BrokenStream):
+    def read(self, size: int = -1) -> bytes:
+        if self.left <= 0:
+            time.sleep(0.5)  # what was sent gets there
+            os.kill(os.getpid(), signal.SIGKILL)
+        return super().read(size)
+
+
 class StorageSuite:
+    refused_names: tuple[str, ...] = ()
+    """Names that the storage cannot keep; it says so."""
+
     @pytest.fixture
     def storage(self) -> Storage:
         raise NotImplementedError
@@ -77,9 +96,9 @@ class StorageSuite:
         assert found is not None
         assert (found.path, found.size, found.etag) == ("a/x", 5, blob.etag)
         assert [entry.etag for entry in storage.list()] == [blob.etag]
-        for time in (blob.modified, found.modified):
-            assert time.utcoffset() == timedelta(0)
-            assert abs(time - datetime.now(UTC)) < timedelta(minutes=2)
+        for moment in (blob.modified, found.modified):
+            assert moment.utcoffset() == timedelta(0)
+            assert abs(moment - datetime.now(UTC)) < timedelta(minutes=2)
 
     def it_says_that_a_blob_is_absent(self, storage: Storage, tmp_path: Path) -> None:
         storage.write("folder/x", b"1")
@@ -127,7 +146,11 @@ class StorageSuite:
         assert storage.write("y", tmp_path / "new" / "target").size == len(data)
 
     def it_lists_sorted_by_path_whatever_the_names(self, storage: Storage) -> None:
-        names = [name for name in AWKWARD_NAMES if name not in ("a", "a/b")]  # a file and a folder share no name
+        for name in self.refused_names:
+            with pytest.raises(InvalidRequest, match="Use another path"):
+                storage.write(name, b"1")
+        left_out = ("a", "a/b", *self.refused_names)  # a file and a folder share no name
+        names = [name for name in AWKWARD_NAMES if name not in left_out]
         for name in random.Random(3).sample(names, len(names)):
             storage.write(name, name.encode())
         listed = list(storage.list())
@@ -200,6 +223,25 @@ class StorageSuite:
                     storage.write(path, BrokenStream(size))  # type: ignore[arg-type]
         assert storage.read("kept") == b"old"
         assert [blob.path for blob in storage.list()] == ["kept"]
+
+    def it_finds_and_discards_what_a_killed_write_left(self, storage: Storage) -> None:
+        storage.write("kept/x", b"old")
+        assert list(storage.unfinished()) == []
+        writer = forks().Process(target=die_while_writing, args=(storage, "kept/y ü", 40 * 2**20))
+        writer.start()
+        writer.join(60)
+        assert writer.exitcode == -signal.SIGKILL
+        deadline = time.monotonic() + 10  # a server may take a moment to see that its client is gone
+        while not (found := list(storage.unfinished())) and time.monotonic() < deadline:
+            time.sleep(0.1)
+        (left,) = found
+        assert left.path.startswith("kept/")
+        assert abs(left.modified - datetime.now(UTC)) < timedelta(minutes=2)
+        assert [blob.path for blob in storage.list()] == ["kept/x"]
+        storage.discard(left)
+        storage.discard(left)
+        assert list(storage.unfinished()) == []
+        assert storage.read("kept/x") == b"old"
 
     @pytest.mark.parametrize("path", UNSAFE_PATHS)
     def it_refuses_a_path_that_leads_elsewhere(self, storage: Storage, path: str, tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ import pytest
 from darkroom.contract import PREDICTIONS_SCHEMA, predictions_table
 from darkroom.storage import open_storage
 from darkroom.tables import Table
-from tests.suites.documents import python_blocks, run_block
+from tests.suites.documents import bash_blocks, python_blocks, run_block, run_commands
 
 
 @pytest.fixture(scope="module")
@@ -50,6 +50,17 @@ def it_reads_tables_as_the_page_says(folder: Path) -> None:
     assert "0.jpg" in run_block(pandas, folder)
     assert "{'images': 3}" in run_block(history, folder)
     assert "7 rows in the first version" in run_block(history, folder)
+
+
+@pytest.mark.unit
+def it_copies_checks_and_cleans_as_the_page_says(folder: Path, tmp_path: Path) -> None:
+    (commands,) = bash_blocks("lake.md")
+    assert commands.count("/tmp/copy-of-the-lake") == 3
+    said = run_commands(commands.replace("/tmp/copy-of-the-lake", str(tmp_path / "copy")), folder)
+    assert "each verified by SHA-256; 0 of them were there already" in said
+    assert "0 missing or damaged, 0 left over" in said
+    assert "0 unfinished writes removed" in said
+    assert list((folder / ".darkroom" / "copies").iterdir())
 
 
 @pytest.mark.integration

@@ -13,7 +13,7 @@ from pydantic import SecretStr
 
 from darkroom.errors import InvalidRequest, StorageUnavailable
 from darkroom.settings import Settings, get_settings
-from darkroom.storage import FolderStorage, S3Storage, Storage, StorageOptions, open_lake, open_storage
+from darkroom.storage import FolderStorage, HdfsStorage, S3Storage, Storage, StorageOptions, open_lake, open_storage
 from tests.suites.storage import StorageSuite
 
 pytestmark = pytest.mark.unit
@@ -38,16 +38,48 @@ def it_opens_a_folder_a_file_url_and_a_bucket(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "address",
-    ["", "hdfs://host/x", "http://host/x", "s3://", "s3:///x", "s3://B/x", "s3://bucket/../x", "s3://bucket?x"],
+    [
+        "",
+        "http://host/x",
+        "hdfs://",
+        "hdfs:///x",
+        "hdfs://u@host/x",
+        "hdfs://host/a b",
+        "hdfs://host/../x",
+        "s3://",
+        "s3:///x",
+        "s3://B/x",
+        "s3://bucket/../x",
+        "s3://bucket?x",
+    ],
 )
 def it_refuses_an_address_that_it_cannot_open(address: str) -> None:
     with pytest.raises(InvalidRequest, match="Expected"):
         open_storage(address, OPTIONS)
 
 
-@pytest.mark.parametrize(
+ENDPOINTS = pytest.mark.parametrize(
     "endpoint", ["host:9000", "ftp://host", "http://", "http://host/path", "http://u:pw@host", "http://h:x"]
 )
+
+
+@ENDPOINTS
+def it_refuses_an_http_address_of_hdfs_that_is_none(endpoint: str) -> None:
+    with pytest.raises(InvalidRequest, match="DARKROOM_HDFS_HTTP") as caught:
+        HdfsStorage("hdfs://host:8020/lake", endpoint)
+    assert "pw" not in str(caught.value)
+
+
+def it_opens_hdfs_as_the_user_of_hadoop(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HADOOP_USER_NAME", "hadoop")
+    lake = open_storage("hdfs://host:8020/data/lake/")
+    assert isinstance(lake, HdfsStorage)
+    assert (lake.root, lake.uri("a/b")) == ("hdfs://host:8020/data/lake", "hdfs://host:8020/data/lake/a/b")
+    assert repr(lake) == "HdfsStorage('hdfs://host:8020/data/lake', 'http://host:9870', 'hadoop')"
+    assert open_storage("hdfs://host").uri("a") == "hdfs://host/a"
+
+
+@ENDPOINTS
 def it_refuses_an_endpoint_that_is_no_address(endpoint: str) -> None:
     with pytest.raises(InvalidRequest, match="DARKROOM_S3_ENDPOINT") as caught:
         open_storage("s3://bucket", StorageOptions(endpoint, "us-east-1", "key", "secret"))
@@ -93,6 +125,20 @@ def it_never_lists_a_write_under_way(tmp_path: Path) -> None:
     (tmp_path / ".tmp-folder").mkdir()
     assert [blob.path for blob in storage.list()] == ["a/x"]
     assert storage.folders() == ["a"]
+
+
+def it_tells_a_log_entry_under_way_from_one_that_landed(tmp_path: Path) -> None:
+    """deltalake's own names, as a kill inside its commit leaves them in a folder and in HDFS."""
+    storage, log = FolderStorage(tmp_path), "tables/x/_delta_log"
+    landed = [f"{log}/{1:020d}.json", "inbox/pets/photo#1", "inbox/pets/.x.tmp.1"]
+    under_way = [f"{log}/.{2:020d}.json.tmp.1", f"{log}/{2:020d}.json#1"]
+    for path in landed + under_way:
+        storage.write(path, b"1")
+    assert sorted(blob.path for blob in storage.list()) == sorted(landed)
+    assert sorted(blob.path for blob in storage.unfinished()) == under_way
+    for blob in list(storage.unfinished()):
+        storage.discard(blob)
+    assert list(storage.unfinished()) == []
 
 
 def it_removes_a_folder_with_its_last_file_and_keeps_the_root(tmp_path: Path) -> None:
