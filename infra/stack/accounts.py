@@ -1,4 +1,4 @@
-"""People: the roles viewer, editor and admin mean the same in Airflow and in MLflow. An administrator makes accounts."""
+"""People: viewer, editor and admin mean the same in Airflow and in MLflow. An administrator makes accounts."""
 
 from __future__ import annotations
 

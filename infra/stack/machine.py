@@ -17,11 +17,19 @@ from infra.stack.programs import programs_of
 VERSITYGW = "github.com/versity/versitygw/cmd/versitygw@v1.8.0"
 
 
-def check_machine(stack: Stack) -> None:
-    """Raises CannotRun for what is missing or in the way, before anything is started."""
+def check_tools() -> None:
+    """Raises CannotRun, with the command that installs it, when PostgreSQL or a Go that is needed is missing."""
     postgres_bin()
     if not cached("versitygw", VERSITYGW).exists() and shutil.which("go") is None:
-        raise CannotRun("the S3 server is built with Go 1.24 or newer; none was found. On Debian: apt-get install golang-go")
+        raise CannotRun(
+            "needs Go 1.24 or newer to build its S3 server, once; none was found. "
+            "On Debian or Ubuntu: apt-get install golang-go"
+        )
+
+
+def check_machine(stack: Stack) -> None:
+    """Raises CannotRun for what is missing or in the way, before anything is started."""
+    check_tools()
     for program in programs_of(stack):
         if program.port and running(stack, program) is None and listening(program.port):
             variable = f"{program.port_name.upper()}_PORT"
@@ -83,9 +91,7 @@ def cached(name: str, package: str) -> Path:
 def _build(package: str, folder: Path, target: Path) -> None:
     environment = os.environ | {"GOBIN": str(folder), "GOFLAGS": "-p=2 -buildvcs=false"}
     try:
-        done = subprocess.run(
-            ["go", "install", package], env=environment, capture_output=True, text=True, check=False
-        )
+        done = subprocess.run(["go", "install", package], env=environment, capture_output=True, text=True, check=False)
         if done.returncode:
             last = (done.stderr.strip().splitlines() or ["no reason given"])[-1]
             raise CannotRun(f"go install {package} failed: {last}. It needs Go 1.24 or newer and the Go proxy.")

@@ -1,4 +1,4 @@
-"""What the programs find when they start: configuration files, databases, a bucket, accounts. Each step is repeatable."""
+"""What the programs find when they start: configuration, databases, a bucket. Each step is repeatable."""
 
 from __future__ import annotations
 

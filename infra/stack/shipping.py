@@ -45,8 +45,10 @@ def _pack_environment(target: Path) -> None:
         _run([sys.executable, "-m", "venv", "--without-pip", str(folder)])
         # Copies: venv-pack takes files, and the cache's are shared.
         _run([*python, "--link-mode", "copy", "--compile-bytecode", "--require-hashes", "-r", str(LOCK)])
-        _run([sys.executable, "-m", "venv_pack", "--quiet", "--force", "--compress-level", "1",
-              *(part for pattern in LEFT_OUT for part in ("--exclude", pattern)), "--prefix", str(folder), "--format", "tar.gz", "--output", str(partial)])  # fmt: skip
+        left_out = [part for pattern in LEFT_OUT for part in ("--exclude", pattern)]
+        # Fast compression: every job unpacks it twice. Spark unpacks a plain .tar itself, and refuses its links.
+        pack = [sys.executable, "-m", "venv_pack", "--quiet", "--force", "--compress-level", "1", *left_out]
+        _run([*pack, "--prefix", str(folder), "--format", "tar.gz", "--output", str(partial)])
         partial.replace(target)
     finally:
         shutil.rmtree(folder, ignore_errors=True)

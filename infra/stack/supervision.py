@@ -113,7 +113,10 @@ def supervisor_conf(stack: Stack) -> str:
         *("[unix_http_server]", f"file={_socket(stack)}", "chmod=0700", ""),
         *("[supervisord]", f"logfile={stack.logs / 'supervisor.log'}", f"pidfile={run / 'supervisord.pid'}"),
         *("umask=077", f"childlogdir={stack.logs}", f"directory={ROOT}", ""),
-        *("[rpcinterface:supervisor]", "supervisor.rpcinterface_factory=supervisor.rpcinterface:make_main_rpcinterface"),
+        *(
+            "[rpcinterface:supervisor]",
+            "supervisor.rpcinterface_factory=supervisor.rpcinterface:make_main_rpcinterface",
+        ),
     ]
     for number, program in enumerate(programs_of(stack)):
         lines += [
