@@ -72,7 +72,7 @@ def it_refuses_postgres_without_its_password(running):
                 host="127.0.0.1", port=stack.ports["postgres"], user=user, password=password, dbname="postgres"
             )
     with pytest.raises(psycopg2.OperationalError, match="permission denied for database"):
-        psycopg2.connect(stack.database("airflow").replace("+psycopg2", "").replace("/airflow", "/mlflow"))
+        psycopg2.connect(f"{stack.database('airflow').replace('+psycopg2', '').rpartition('/')[0]}/mlflow")
 
 
 def it_refuses_s3_without_keys(running):
