@@ -46,6 +46,7 @@ airflow: setup  ## Airflow's own command line: make airflow ARGS="backfill creat
 	@$(PY) -m infra.$(PROFILE) airflow $(ARGS)
 
 reset: setup  ## stop everything and delete all but the environment
+	@$(PY) -m infra.stack down
 	@$(PY) -m infra.local reset
 
 test: setup  ## every test, lint and types

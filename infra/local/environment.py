@@ -8,6 +8,7 @@ import secrets
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 from darkroom.settings import Settings
 
@@ -22,6 +23,7 @@ class Local:
     airflow_port: int
     mlflow_port: int
     lake: str
+    stop_command: ClassVar[str] = "make down"
 
     @property
     def airflow_home(self) -> Path:

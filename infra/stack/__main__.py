@@ -29,8 +29,9 @@ def down(stack: Stack) -> None:
 
 
 def status(stack: Stack) -> None:
-    """One line a program: state, address, memory, log."""
-    print("\n".join(supervision.status_lines(stack)))
+    """One line a program: state, address, memory, log. Nothing where there never was a stack."""
+    if stack.home.is_dir():
+        print("\n".join(supervision.status_lines(stack)))
 
 
 def demo(stack: Stack) -> None:

@@ -10,6 +10,7 @@ import secrets
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 from infra.local.environment import ROOT, Local, credentials, local_from_environment, service_environment
 
@@ -28,6 +29,7 @@ PORTS = {
 class Stack(Local):
     """What the programs of the stack share. ``ports`` are those of PORTS; Airflow's and MLflow's are Local's."""
 
+    stop_command: ClassVar[str] = "make stack-down"
     ports: dict[str, int] = dataclasses.field(default_factory=lambda: dict(PORTS))
 
     @property

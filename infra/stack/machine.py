@@ -14,6 +14,7 @@ from infra.local.services import CannotRun, listening, running
 from infra.stack.environment import Stack
 from infra.stack.programs import programs_of
 
+DEBIANS_POSTGRES = Path("/usr/lib/postgresql")
 VERSITYGW = "github.com/versity/versitygw/cmd/versitygw@v1.8.0"
 
 
@@ -51,15 +52,25 @@ def check_machine(stack: Stack) -> None:
             )
 
 
-def postgres_bin() -> Path:
-    """The folder with initdb and postgres: on the PATH, or where Debian puts the newest version."""
+def find_postgres() -> Path | None:
+    """The folder with initdb and postgres: on the PATH, or where Debian puts the newest version; None: nowhere."""
     found = shutil.which("initdb")
     if found and (Path(found).resolve().parent / "postgres").exists():
         return Path(found).resolve().parent
-    folders = [path.parent for path in Path("/usr/lib/postgresql").glob("*/bin/initdb")]
-    if not folders:
+    folders = [path.parent for path in DEBIANS_POSTGRES.glob("*/bin/initdb")]
+    return max(folders, key=_version, default=None)
+
+
+def _version(folder: Path) -> tuple[int, ...]:
+    """Of Debian's /usr/lib/postgresql/<version>/bin."""
+    return tuple(int(part) for part in re.findall(r"\d+", folder.parent.name))
+
+
+def postgres_bin() -> Path:
+    """The same. Raises CannotRun, with the command that installs it, when it is nowhere."""
+    if (folder := find_postgres()) is None:
         raise CannotRun("needs PostgreSQL 13 or newer; none was found. On Debian or Ubuntu: apt-get install postgresql")
-    return max(folders, key=lambda folder: int(re.sub(r"\D", "", folder.parent.name) or 0))
+    return folder
 
 
 def postgres_user() -> pwd.struct_passwd | None:

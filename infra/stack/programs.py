@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 from infra.local.services import Service
 from infra.stack import environment as env
@@ -21,7 +22,7 @@ class Program(Service):
 
 def programs_of(stack: Stack) -> list[Program]:
     """In the order in which they are started."""
-    from infra.stack.machine import VERSITYGW, cached, postgres_bin
+    from infra.stack.machine import VERSITYGW, cached, find_postgres
 
     airflow, mlflow = str(stack.bin / "airflow"), str(stack.bin / "mlflow")
     spark = [str(stack.spark_home / "bin" / "spark-class")]
@@ -30,7 +31,7 @@ def programs_of(stack: Stack) -> list[Program]:
         Program(
             "postgres",
             [
-                *(str(postgres_bin() / "postgres"), "-D", str(home / "postgres")),
+                *(str((find_postgres() or Path()) / "postgres"), "-D", str(home / "postgres")),
                 *("-c", "listen_addresses=127.0.0.1", "-c", f"port={ports['postgres']}"),
                 *("-c", "unix_socket_directories=", "-c", "max_connections=200"),
             ],

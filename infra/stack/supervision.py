@@ -84,7 +84,7 @@ def processes(stack: Stack) -> list[psutil.Process]:
 
 
 def status_lines(stack: Stack) -> list[str]:
-    """One line a program: state, address, memory, starts, log."""
+    """One line a program: state, address, memory, log."""
     lines = []
     for program in programs_of(stack):
         process = running(stack, program)

@@ -211,13 +211,6 @@ def it_ends_an_account_in_both(running, logins):
     assert httpx.post(f"{running.stack.airflow_url}/auth/token", json=body, timeout=30).status_code == 401
 
 
-@pytest.mark.parametrize(("name", "role"), [("Eve Adams", "viewer"), ("admin", "viewer"), ("eve", "owner"), ("", "")])
-def it_refuses_an_account_that_cannot_be(running, name, role):
-    done = running.command("account", NAME=name, ROLE=role)
-    assert done.returncode == 1
-    assert len(done.stderr.strip().splitlines()) == 1
-
-
 def it_answers_nothing_on_sparks_rpc_port(running):
     for port in ("spark", "spark_worker"):
         with socket.create_connection(("127.0.0.1", running.stack.ports[port]), timeout=5) as probe:
