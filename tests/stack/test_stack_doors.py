@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import os
 import re
 import socket
@@ -10,6 +11,7 @@ import subprocess
 import sys
 
 import httpx
+import jwt
 import psycopg2
 import pytest
 from minio import Minio
@@ -22,7 +24,10 @@ from infra.stack.supervision import processes
 pytestmark = [pytest.mark.stack, pytest.mark.timeout(900)]
 
 # What Airflow answers to anybody: whether it is alive, its version and its API's description. No data.
-AIRFLOW_PUBLIC = {"/api/v2/monitor/health", "/api/v2/version", "/execution/health", "/execution/health/ping"}
+AIRFLOW_PUBLIC = {
+    *("/api/v2/monitor/health", "/api/v2/version", "/execution/health", "/execution/health/ping"),
+    *("/api/v2/auth/login", "/api/v2/auth/logout"),  # they lead to the form
+}
 MLFLOW_PUBLIC = {"/health", "/version"}
 SPARK_PAGES = (
     *("/", "/json/", "/metrics/json", "/environment", "/api/v1/applications", "/workers", "/app/?appId=app-1"),
@@ -80,7 +85,7 @@ def it_refuses_s3_without_keys(running):
     for path in ("/", f"/{BUCKET}", f"/{BUCKET}?list-type=2", f"/{BUCKET}/lake/champions/phantom/1.json"):
         for method in ("GET", "HEAD", "PUT", "DELETE"):
             answer = httpx.request(method, stack.url("s3") + path, timeout=10)
-            assert answer.status_code in (400, 401, 403), (method, path, answer.status_code)
+            assert answer.status_code in (400, 401, 403, 405), (method, path, answer.status_code)
             assert "lake/" not in answer.text.replace(path, "")
     address = stack.url("s3").removeprefix("http://")
     for login in ((None, None), ("nobody", "x" * 40), (credentials(stack)["s3_access_key"], "x" * 40)):
@@ -92,9 +97,16 @@ def it_refuses_s3_without_keys(running):
 def it_refuses_sparks_pages_without_a_signed_token(running, port):
     for path in SPARK_PAGES:
         for headers in ({}, {"Authorization": "Bearer x.y.z"}, {"Authorization": "Basic YWRtaW46YWRtaW4="}):
-            answer = httpx.get(running.stack.url(port) + path, headers=headers, timeout=20)
+            answer = httpx.get(running.stack.url(port) + path, headers=headers, timeout=20, follow_redirects=True)
             assert answer.status_code in (401, 403, 404), (path, answer.status_code)
             assert "spark://" not in answer.text
+
+
+def it_opens_sparks_pages_to_a_signed_token(running):
+    key = base64.urlsafe_b64decode(credentials(running.stack)["spark_ui"])
+    for signed, status in ((key, 200), (b"x" * 48, 403)):
+        headers = {"Authorization": f"Bearer {jwt.encode({'sub': 'admin'}, signed, 'HS384')}"}
+        assert httpx.get(f"{running.stack.url('spark_ui')}/json/", headers=headers, timeout=20).status_code == status
 
 
 @pytest.mark.parametrize("secret", ["", "wrong"])
@@ -110,7 +122,7 @@ def it_refuses_a_spark_job_without_the_clusters_secret(running, tmp_path, secret
     environment = {**running.environment, "SPARK_CONF_DIR": str(tmp_path), "SPARK_LOCAL_IP": "127.0.0.1"}
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=200, check=False)
     assert done.returncode != 0
-    assert "ROWS" not in done.stdout
+    assert "ROWS 3" not in done.stdout
 
 
 def filled(path):
