@@ -2,15 +2,17 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: airflow help setup demo test lint types unit kills dags integration e2e test-crash up down status reset bench lock
+.PHONY: airflow help setup demo test lint types unit kills dags integration e2e stack stack-down stack-account test-stack test-crash up down status reset bench lock
 
 PY := .darkroom/env/bin/python
+# local: Airflow and MLflow alone, on a folder. stack: PostgreSQL, S3 and a Spark cluster too.
+PROFILE ?= local
 export PYTHONUNBUFFERED := 1
 export AIRFLOW_PORT MLFLOW_PORT
 ifdef LAKE
 export DARKROOM_LAKE := $(LAKE)
 endif
-export DATASET KEEP
+export DATASET KEEP NAME ROLE
 
 help:  ## these lines
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1|\2/' | column -t -s '|'
@@ -18,8 +20,8 @@ help:  ## these lines
 setup:
 	@infra/setup.sh
 
-demo: setup  ## the whole job: prepare, train, classify three days. DATASET=<folder|archive|URL> LAKE=s3://... KEEP=0
-	@$(PY) -m infra.local demo
+demo: setup  ## the whole job: prepare, train, classify three days. DATASET=<folder|archive|URL> LAKE=s3://... KEEP=0 PROFILE=stack
+	@$(PY) -m infra.$(PROFILE) demo
 
 up: setup  ## start Airflow and MLflow on this machine. AIRFLOW_PORT=8080 MLFLOW_PORT=5500
 	@$(PY) -m infra.local up
@@ -29,11 +31,22 @@ down: setup  ## stop them
 
 status: setup  ## what is up, where its log is, how much memory it uses
 	@$(PY) -m infra.local status
+	@$(PY) -m infra.stack status
+
+stack: setup  ## start PostgreSQL, S3, MLflow, Spark and Airflow, supervised; see docs/cluster.md
+	@$(PY) -m infra.stack up
+
+stack-down: setup  ## stop all of the stack
+	@$(PY) -m infra.stack down
+
+stack-account: setup  ## make or change an account: NAME=ann ROLE=viewer, editor or admin; ROLE=none ends it
+	@$(PY) -m infra.stack account
 
 airflow: setup  ## Airflow's own command line: make airflow ARGS="backfill create --dag-id batch_inference ..."
-	@$(PY) -m infra.local airflow $(ARGS)
+	@$(PY) -m infra.$(PROFILE) airflow $(ARGS)
 
 reset: setup  ## stop everything and delete all but the environment
+	@$(PY) -m infra.stack down
 	@$(PY) -m infra.local reset
 
 test: setup  ## every test, lint and types
@@ -48,6 +61,9 @@ types: setup  ## mypy
 unit kills dags integration e2e: setup
 	@$(PY) -m infra.test $@
 
+test-stack: setup  ## the stack's suite: its locked doors, its restarts, and the main job on it
+	@$(PY) -m infra.test stack
+
 test-crash: setup  ## every kill of make test, and the Spark jobs killed at each of their points
 	@$(PY) -m infra.test crash
 
@@ -59,3 +75,5 @@ bench: setup  ## the benchmarks, peers side by side. PEERS=1 installs Daft, Ray 
 lock: setup  ## resolve the dependencies anew
 	@.darkroom/env/bin/uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --upgrade \
 	  --extra dev pyproject.toml -o requirements.lock
+	@.darkroom/env/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --upgrade \
+	  --constraint requirements.lock infra/stack/worker.in -o infra/stack/worker.lock

@@ -37,10 +37,11 @@ SUITES = {
     "dags": Suite(2, [_pytest("tests/dags")]),
     "integration": Suite(12, [_pytest("tests/integration")]),
     "e2e": Suite(12, [_pytest("tests/e2e")]),
+    "stack": Suite(16, [_pytest("tests/stack")]),
     "crash": Suite(60, [_pytest("tests/crash")]),
     "bench": Suite(60, [_script(path.name) for path in sorted((ROOT / "benchmarks").glob("[a-z]*.py"))]),
 }
-IN_ALL = ("lint", "types", "unit", "kills", "dags", "integration", "e2e")
+IN_ALL = ("lint", "types", "unit", "kills", "dags", "integration", "e2e", "stack")
 
 
 def run(names: list[str]) -> int:

@@ -52,7 +52,7 @@ def last_screen(local: Local, outcome: dict[str, Any]) -> list[str]:
         f"COMPARISON    {local.airflow_url}/darkroom/{outcome['evaluate']['page']}",
         "NEXT          your own images: make demo DATASET=<folder, archive or URL>",
         '              other dates: make airflow ARGS="backfill create --dag-id batch_inference ..."',
-        "STOP          make down",
+        f"STOP          {local.stop_command}",
         f"              took {outcome['seconds'] / 60:.1f} min and {outcome['peak_memory'] / GIB:.1f} GiB at its peak",
     ]
     return lines
