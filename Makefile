@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: airflow help setup demo test lint types unit kills dags integration e2e test-crash up down status reset bench lock
+.PHONY: airflow help setup demo test lint types unit kills dags containers integration e2e test-crash up containers-up containers-down down status reset bench lock
 
 PY := .darkroom/env/bin/python
 export PYTHONUNBUFFERED := 1
@@ -30,6 +30,15 @@ down: setup  ## stop them
 status: setup  ## what is up, where its log is, how much memory it uses
 	@$(PY) -m infra.local status
 
+COMPOSE := docker compose --env-file .darkroom/containers/engine.env -f infra/compose.yaml
+
+containers-up: setup  ## the stack as containers: make secrets, build, start, wait until all is healthy
+	@$(PY) -m infra.container_secrets
+	@$(COMPOSE) up --build --detach --wait
+
+containers-down:  ## stop the containers; what they made stays in .darkroom/containers
+	@$(COMPOSE) down
+
 airflow: setup  ## Airflow's own command line: make airflow ARGS="backfill create --dag-id batch_inference ..."
 	@$(PY) -m infra.local airflow $(ARGS)
 
@@ -45,7 +54,7 @@ lint: setup  ## ruff
 types: setup  ## mypy
 	@$(PY) -m infra.test types
 
-unit kills dags integration e2e: setup
+unit kills dags containers integration e2e: setup
 	@$(PY) -m infra.test $@
 
 test-crash: setup  ## every kill of make test, and the Spark jobs killed at each of their points

@@ -35,12 +35,13 @@ SUITES = {
     "unit": Suite(9, [_pytest("tests/unit")]),
     "kills": Suite(6, [_pytest("tests/crash/test_crash.py", "-s")]),
     "dags": Suite(2, [_pytest("tests/dags")]),
+    "containers": Suite(6, [_pytest("tests/containers")]),
     "integration": Suite(8, [_pytest("tests/integration")]),
     "e2e": Suite(12, [_pytest("tests/e2e")]),
     "crash": Suite(60, [_pytest("tests/crash")]),
     "bench": Suite(60, [_script(path.name) for path in sorted((ROOT / "benchmarks").glob("[a-z]*.py"))]),
 }
-IN_ALL = ("lint", "types", "unit", "kills", "dags", "integration", "e2e")
+IN_ALL = ("lint", "types", "unit", "kills", "dags", "containers", "integration", "e2e")
 
 
 def run(names: list[str]) -> int:
