@@ -19,7 +19,7 @@ setup:
 	@infra/setup.sh
 
 demo: setup  ## the whole job: prepare, train, classify three days. DATASET=<folder|archive|URL> LAKE=s3://... KEEP=0
-	@$(PY) -m infra.local demo
+	@$(PY) -m infra.$(or $(PROFILE),local) demo
 
 up: setup  ## start Airflow and MLflow on this machine. AIRFLOW_PORT=8080 MLFLOW_PORT=5500
 	@$(PY) -m infra.local up

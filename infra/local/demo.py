@@ -9,7 +9,9 @@ import time
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
+
+import psutil
 
 from darkroom import champions
 from darkroom.inbox import fill_inbox
@@ -26,11 +28,19 @@ PHANTOMS = 1000
 DAGS = ["prepare_dataset", "train_model", "batch_inference"]
 
 
+class Platform(Protocol):
+    """What the demo needs of whatever runs Airflow: infra.local.services, or infra.stack.supervision."""
+
+    def start(self, local: Any, say: Callable[[str], None]) -> None: ...
+    def stop(self, local: Any, say: Callable[[str], None]) -> None: ...
+    def processes(self, local: Any) -> list[psutil.Process]: ...
+
+
 class Follower:
     """Follows DAG runs on the screen and remembers what their tasks returned and the most memory in use."""
 
-    def __init__(self, local: Local, client: AirflowClient, screen: Screen) -> None:
-        self.local, self.client, self.screen = local, client, screen
+    def __init__(self, local: Local, client: AirflowClient, screen: Screen, platform: Platform) -> None:
+        self.local, self.client, self.screen, self.platform = local, client, screen, platform
         self.returned: dict[tuple[str, str], Any] = {}
         self.peak_memory = 0
 
@@ -72,8 +82,8 @@ class Follower:
         return lines
 
     def _measure(self) -> None:
-        processes = [services.running(self.local, service) for service in services.services_of(self.local)]
-        self.peak_memory = max(self.peak_memory, sum(services.memory_of(process) for process in processes if process))
+        used = sum(services.memory_of(process) for process in self.platform.processes(self.local))
+        self.peak_memory = max(self.peak_memory, used)
 
     def result(self, dag_id: str, run_id: str, task: str) -> Any:
         return self.returned.get((f"{dag_id}/{run_id}", task))
@@ -87,7 +97,7 @@ class Follower:
         return f"{dag_id} failed without a failed task; look at {self.local.airflow_url}/dags/{dag_id}/runs/{run_id}"
 
 
-def run_demo(local: Local, say: Callable[[str], None]) -> None:
+def run_demo(local: Local, say: Callable[[str], None], platform: Platform = services) -> None:
     """The demo. Environment: DATASET (folder, archive or URL), PARAMS (JSON for the form), KEEP=0."""
     form = prepare_form(os.environ.get("DATASET", ""), os.environ.get("PARAMS", ""))
     say(
@@ -95,7 +105,7 @@ def run_demo(local: Local, say: Callable[[str], None]) -> None:
         "About 5 minutes on 2 cores, 5 GB of memory, 1 GB of disk."
     )
     began = time.monotonic()
-    services.start(local, lambda _: None)
+    platform.start(local, lambda _: None)
     client = AirflowClient(local)
     client.ensure_pool("spark", 1, "One Spark job at a time on this machine.")
     login = credentials(local)
@@ -103,7 +113,7 @@ def run_demo(local: Local, say: Callable[[str], None]) -> None:
     try:
         client.wait_for_dags(DAGS)
         screen = Screen()
-        follower = Follower(local, client, screen)
+        follower = Follower(local, client, screen, platform)
         with screen:
             outcome = _main_job(local, follower, form)
         outcome["seconds"] = time.monotonic() - began
@@ -111,7 +121,7 @@ def run_demo(local: Local, say: Callable[[str], None]) -> None:
         print_last_screen(local, outcome)
     finally:
         if os.environ.get("KEEP") == "0":
-            services.stop(local, say)
+            platform.stop(local, say)
 
 
 def _main_job(local: Local, follower: Follower, form: dict[str, Any]) -> dict[str, Any]:

@@ -43,6 +43,15 @@ class Local:
     def bin(self) -> Path:
         return Path(sys.executable).parent
 
+    def new_credentials(self) -> dict[str, str]:
+        """A fresh login and keys."""
+        return {
+            "user": "admin",
+            "password": secrets.token_urlsafe(9),
+            "jwt_secret": secrets.token_urlsafe(48),
+            "api_secret": secrets.token_urlsafe(48),
+        }
+
 
 def local_from_environment() -> Local:
     """Reads DARKROOM_HOME, DARKROOM_LAKE, AIRFLOW_PORT and MLFLOW_PORT."""
@@ -60,14 +69,8 @@ def credentials(local: Local) -> dict[str, str]:
     path = local.home / "credentials.json"
     if not path.exists():
         local.home.mkdir(parents=True, exist_ok=True)
-        made = {
-            "user": "admin",
-            "password": secrets.token_urlsafe(9),
-            "jwt_secret": secrets.token_urlsafe(48),
-            "api_secret": secrets.token_urlsafe(48),
-        }
         with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
-            json.dump(made, file)
+            json.dump(local.new_credentials(), file)
     kept: dict[str, str] = json.loads(path.read_text())
     return kept
 

@@ -66,7 +66,7 @@ def check_machine(local: Local) -> None:
     if up and recorded != local.lake:
         raise CannotRun(f"{', '.join(up)} are up on the lake {recorded}, not {local.lake}. Stop them first: make down")
     for service in services_of(local):
-        if service.port and running(local, service) is None and _listening(service.port):
+        if service.port and running(local, service) is None and listening(service.port):
             variable = "MLFLOW_PORT" if service.name == "mlflow" else "AIRFLOW_PORT"
             raise CannotRun(
                 f"port {service.port}, wanted for {service.name}, is taken by another program. "
@@ -90,7 +90,7 @@ def start(local: Local, say: Callable[[str], None]) -> None:
     if running(local, services[0]) is None:
         _spawn(local, services[0], environment)
     if not all(running(local, service) for service in services[1:]):
-        _run_once(local, "airflow-migrate", [str(local.bin / "airflow"), "db", "migrate"], environment)
+        run_once(local, "airflow-migrate", [str(local.bin / "airflow"), "db", "migrate"], environment)
     for service in services[1:]:
         if running(local, service) is None:
             _spawn(local, service, environment)
@@ -111,19 +111,25 @@ def stop(local: Local, say: Callable[[str], None]) -> None:
                 child.kill()
             psutil.wait_procs(alive, timeout=5)
             say(f"{service.name} is down")
-        _pid_file(local, service).unlink(missing_ok=True)
+        pid_file(local, service).unlink(missing_ok=True)
 
 
 def running(local: Local, service: Service) -> psutil.Process | None:
     """The service's process, when it is alive and really the one that was started."""
     try:
-        pid, started = _pid_file(local, service).read_text().split()
+        pid, started = pid_file(local, service).read_text().split()
         process = psutil.Process(int(pid))
         if abs(process.create_time() - float(started)) < 2 and process.status() != psutil.STATUS_ZOMBIE:
             return process
     except (OSError, ValueError, psutil.Error):
         return None
     return None
+
+
+def processes(local: Local) -> list[psutil.Process]:
+    """The services that run now, each with its children below it."""
+    found = [running(local, service) for service in services_of(local)]
+    return [process for process in found if process is not None]
 
 
 def memory_of(process: psutil.Process) -> int:
@@ -159,13 +165,16 @@ def _spawn(local: Local, service: Service, environment: dict[str, str]) -> None:
             env=environment, cwd=ROOT, start_new_session=True,
         )  # fmt: skip
     started = psutil.Process(process.pid).create_time()
-    _pid_file(local, service).write_text(f"{process.pid} {started}")
+    pid_file(local, service).write_text(f"{process.pid} {started}")
 
 
-def _run_once(local: Local, name: str, command: list[str], environment: dict[str, str]) -> None:
+def run_once(local: Local, name: str, command: list[str], environment: dict[str, str], given: str = "") -> None:
+    """Runs a program to its end, with ``given`` as its input. Raises CannotRun with the end of its log."""
     log = local.logs / f"{name}.log"
     with log.open("ab") as file:
-        done = subprocess.run(command, stdout=file, stderr=subprocess.STDOUT, env=environment, cwd=ROOT, check=False)
+        done = subprocess.run(
+            command, input=given.encode(), stdout=file, stderr=subprocess.STDOUT, env=environment, cwd=ROOT, check=False
+        )
     if done.returncode:
         raise CannotRun(f"{name} ended with exit code {done.returncode}. Its log: {log}\n{tail(log)}")
 
@@ -193,7 +202,7 @@ def tail(log: Path, lines: int = 8) -> str:
     return "\n".join(f"  {line[:240]}" for line in text)
 
 
-def _pid_file(local: Local, service: Service) -> Path:
+def pid_file(local: Local, service: Service) -> Path:
     return local.home / "run" / f"{service.name}.pid"
 
 
@@ -201,7 +210,7 @@ def _lake_file(local: Local) -> Path:
     return local.home / "run" / "lake"
 
 
-def _listening(port: int) -> bool:
+def listening(port: int) -> bool:
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:

@@ -91,17 +91,19 @@ def free_port() -> int:
 
 
 @contextmanager
-def versitygw(folder: Path, *, access_log: Path | None = None) -> Iterator[StorageOptions]:
-    """A running S3 server over files below ``folder``, and how it is reached."""
+def versitygw(folder: Path, *, access_log: Path | None = None, accounts: bool = False) -> Iterator[StorageOptions]:
+    """A running S3 server over files below ``folder``, and how it is reached; with ``accounts``, logins can be added."""
     program = go_binary("versitygw", VERSITYGW)
     (folder / "root").mkdir(parents=True)
     (folder / "versions").mkdir()
+    (folder / "accounts").mkdir()
     options = StorageOptions(
         f"http://127.0.0.1:{free_port()}", "us-east-1", f"test{secrets.token_hex(6)}", secrets.token_hex(20)
     )
     command = [
         str(program), "--port", options.endpoint.removeprefix("http://"), "--health", "/health", "--quiet",
         *(["--access-log", str(access_log)] if access_log else []),
+        *(["--iam-dir", str(folder.absolute() / "accounts")] if accounts else []),
         "posix", "--versioning-dir", str(folder.absolute() / "versions"), str(folder.absolute() / "root"),
     ]  # fmt: skip
     login = {"ROOT_ACCESS_KEY_ID": options.access_key, "ROOT_SECRET_ACCESS_KEY": options.secret_key}
