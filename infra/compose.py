@@ -28,7 +28,8 @@ def settings(home: Path) -> dict[str, str]:
 
 def start(local: Local, say: Callable[[str], None]) -> None:
     """Starts nothing: raises CannotRun unless Airflow and MLflow answer at their published ports."""
-    for name, url in {"Airflow": f"{local.airflow_url}/api/v2/monitor/health", "MLflow": f"{local.mlflow_url}/health"}.items():
+    health = {"Airflow": f"{local.airflow_url}/api/v2/monitor/health", "MLflow": f"{local.mlflow_url}/health"}
+    for name, url in health.items():
         try:
             answer = httpx.get(url, timeout=10, trust_env=False)
             answer.raise_for_status()

@@ -2,8 +2,8 @@
 
 One file a secret in ``.darkroom/containers/secrets`` (folder 0700, files 0600, no line feed at the end), for Compose to
 mount and for ``kubectl create secret generic darkroom --from-file=...``. Beside them: the folders that the containers
-keep their data in, ``engine.env`` for the engine, and ``client.env``, by which ``make demo PROFILE=compose`` reaches the
-published ports. Secrets that are there stay as they are. Standard library only, so that any Python will do.
+keep their data in, ``engine.env`` for the engine, and ``client.env``, by which ``make demo PROFILE=compose`` reaches
+the published ports. Secrets that are there stay as they are. Standard library only, so that any Python will do.
 """
 
 from __future__ import annotations

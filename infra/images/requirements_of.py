@@ -1,4 +1,6 @@
-"""The part of requirements.lock that one image needs, hashes and all: ``python requirements_of.py airflow|spark|mlflow|wheel``.
+"""The part of requirements.lock that one image needs, hashes and all.
+
+``python requirements_of.py airflow``, or ``spark``, ``mlflow``, ``wheel``.
 
 The lock file says for each package which others asked for it (``# via``), so the closure of a few names is found
 without a registry: every image gets the very versions and files that the laptop has. Standard library only, since it

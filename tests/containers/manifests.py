@@ -51,9 +51,7 @@ def _validator(version: str, kind: str) -> Draft7Validator:
     definitions = strict_definitions()
     group, _, name = version.rpartition("/")
     wanted = {"group": group, "version": name, "kind": kind}
-    found = [
-        key for key, value in definitions.items() if wanted in value.get("x-kubernetes-group-version-kind", [])
-    ]
+    found = [key for key, value in definitions.items() if wanted in value.get("x-kubernetes-group-version-kind", [])]
     assert len(found) == 1, f"Kubernetes {VERSION} does not know {version} {kind}"
     return Draft7Validator({"$ref": f"#/definitions/{found[0]}", "definitions": definitions})
 
@@ -61,8 +59,9 @@ def _validator(version: str, kind: str) -> Draft7Validator:
 def problems(manifest: Manifest) -> list[str]:
     """What Kubernetes' schema has against a manifest; empty when it is right."""
     validator = _validator(manifest["apiVersion"], manifest["kind"])
-    found = [f"{'.'.join(map(str, error.absolute_path))}: {error.message[:200]}" for error in validator.iter_errors(manifest)]
-    return [f"{manifest['kind']} {manifest['metadata'].get('name')}: {line}" for line in found]
+    what = f"{manifest['kind']} {manifest['metadata'].get('name')}"
+    errors = validator.iter_errors(manifest)
+    return [f"{what}: {'.'.join(map(str, error.absolute_path))}: {error.message[:200]}" for error in errors]
 
 
 def embedded_pods(manifests: list[Manifest]) -> dict[str, Manifest]:

@@ -11,9 +11,7 @@ import yaml
 
 from darkroom.settings import Settings
 from infra import container_secrets
-from tests.containers.manifests import (
-    CHART, VERSION, containers, embedded_pods, pods, problems, refusal, template,
-)  # fmt: skip
+from tests.containers.manifests import CHART, VERSION, containers, embedded_pods, pods, problems, refusal, template
 from tests.containers.programs import helm
 
 pytestmark = pytest.mark.containers
@@ -54,8 +52,14 @@ def it_renders_what_kubernetes_accepts(manifests):
     assert {one["metadata"]["namespace"] for one in manifests} == {"imaging"}
 
 
+def the(kind, name, manifests):
+    """The one manifest of this kind and name."""
+    (found,) = [one for one in manifests if one["kind"] == kind and one["metadata"]["name"] == name]
+    return found
+
+
 def it_would_see_a_wrong_manifest():
-    (deployment,) = [one for one in template() if one["metadata"]["name"] == "demo-mlflow" and one["kind"] == "Deployment"]
+    deployment = the("Deployment", "demo-mlflow", template())
     for spoil in (
         lambda spec: spec.update(replica=1),
         lambda spec: spec.update(replicas="1"),
@@ -97,12 +101,12 @@ def it_states_image_resources_and_probes_of_every_container(manifests):
 
 def it_takes_every_secret_by_reference(manifests):
     assert not [one for one in manifests if one["kind"] == "Secret"]
-    secret = re.compile(r"PASSWORD|SECRET|ACCESS_KEY|FERNET")
+    secret = re.compile(r"PASSWORD(?!_FILE)|SECRET(?!S_FOLDER)|ACCESS_KEY|FERNET")
     used = set()
     for name, pod in pods(manifests):
         for container in containers(pod):
             for variable in container.get("env", []):
-                if secret.search(variable["name"]) and variable["name"] not in ("SECRETS_FOLDER", "POSTGRES_PASSWORD_FILE"):
+                if secret.search(variable["name"]):
                     reference = variable["valueFrom"]["secretKeyRef"]
                     assert reference["name"] == "darkroom", (name, variable)
                     used.add(reference["key"])
@@ -145,12 +149,12 @@ def it_lets_only_three_accounts_talk_to_the_cluster(manifests):
 
 
 def it_submits_spark_jobs_to_the_cluster_in_cluster_mode(manifests):
-    (airflow,) = [one["data"] for one in manifests if one["metadata"]["name"] == "demo-airflow" and one["kind"] == "ConfigMap"]
+    airflow = the("ConfigMap", "demo-airflow", manifests)["data"]
     connection = json.loads(airflow["AIRFLOW_CONN_SPARK_DEFAULT"])
     assert connection["host"].startswith("k8s://https://")
     assert connection["extra"] == {"deploy-mode": "cluster", "namespace": "imaging"}
     assert airflow["AIRFLOW__CORE__EXECUTOR"] == "KubernetesExecutor"
-    (spark,) = [one["data"] for one in manifests if one["metadata"]["name"] == "demo-spark" and one["kind"] == "ConfigMap"]
+    spark = the("ConfigMap", "demo-spark", manifests)["data"]
     conf = dict(line.split(" ", 1) for line in spark["spark-defaults.conf"].splitlines())
     assert conf["spark.ui.enabled"] == "false"
     assert conf["spark.authenticate"] == "true"
@@ -167,9 +171,7 @@ def it_publishes_nothing_outside_the_cluster(manifests):
 def it_selects_the_pods_that_it_makes(manifests):
     labels = [pod["metadata"]["labels"] for _, pod in pods(manifests)]
     selectors = [one["spec"]["selector"] for one in manifests if one["kind"] == "Service"]
-    selectors += [
-        one["spec"]["podSelector"]["matchLabels"] for one in manifests if one["kind"] == "NetworkPolicy"
-    ]
+    selectors += [one["spec"]["podSelector"]["matchLabels"] for one in manifests if one["kind"] == "NetworkPolicy"]
     for selector in selectors:
         assert any(selector.items() <= one.items() for one in labels), selector
 

@@ -43,7 +43,7 @@ def it_makes_two_buckets_that_do_not_open_to_each_other(tmp_path):
             assert done.returncode == 0, done.stdout + done.stderr
         address = options.endpoint.removeprefix("http://")
         clients = {
-            name: Minio(address, made[f"{name}-access-key"], made[f"{name}-secret-key"], secure=False, region="us-east-1")
+            name: Minio(address, *(made[f"{name}-{kind}-key"] for kind in ("access", "secret")), secure=False)
             for name in ("lake", "mlflow")
         }
         for name, client in clients.items():
@@ -124,7 +124,9 @@ def it_says_in_one_line_that_the_containers_are_not_up(tmp_path):
     with pytest.raises(CannotRun, match="make containers-up"):
         compose.settings(tmp_path)
     container_secrets.make(tmp_path, airflow_port=free_port(), mlflow_port=free_port())
-    code = "import sys; from infra import compose, container_secrets as c; c.HOME = __import__('pathlib').Path(sys.argv.pop())"
+    code = (
+        "import sys, pathlib; from infra import compose, container_secrets as c; c.HOME = pathlib.Path(sys.argv.pop())"
+    )
     done = subprocess.run(
         [sys.executable, "-c", f"{code}; sys.argv[1:] = ['demo']; sys.exit(compose.main())", str(tmp_path)],
         cwd=ROOT, env=os.environ | {"PYTHONPATH": str(ROOT)}, capture_output=True, text=True, check=False,

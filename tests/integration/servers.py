@@ -92,7 +92,7 @@ def free_port() -> int:
 
 @contextmanager
 def versitygw(folder: Path, *, access_log: Path | None = None, accounts: bool = False) -> Iterator[StorageOptions]:
-    """A running S3 server over files below ``folder``, and how it is reached; with ``accounts``, logins can be added."""
+    """A running S3 server over files below ``folder``, and how it is reached. ``accounts``: logins can be added."""
     program = go_binary("versitygw", VERSITYGW)
     (folder / "root").mkdir(parents=True)
     (folder / "versions").mkdir()
