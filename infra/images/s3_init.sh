@@ -5,7 +5,7 @@ secrets=${SECRETS_FOLDER:-/run/secrets}
 ADMIN_ACCESS_KEY_ID=$(cat "$secrets/s3-root-access-key")
 ADMIN_SECRET_ACCESS_KEY=$(cat "$secrets/s3-root-secret-key")
 export ADMIN_ACCESS_KEY_ID ADMIN_SECRET_ACCESS_KEY
-admin() { "${VERSITYGW:-/app/versitygw}" admin --endpoint-url "$ADMIN_ENDPOINT_URL" "$@"; }
+admin() { "${VERSITYGW:-versitygw}" admin --endpoint-url "$ADMIN_ENDPOINT_URL" "$@"; }
 
 for bucket in lake mlflow; do
   key=$(cat "$secrets/$bucket-access-key")

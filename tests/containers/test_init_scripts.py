@@ -43,7 +43,12 @@ def it_makes_two_buckets_that_do_not_open_to_each_other(tmp_path):
             assert done.returncode == 0, done.stdout + done.stderr
         address = options.endpoint.removeprefix("http://")
         clients = {
-            name: Minio(address, *(made[f"{name}-{kind}-key"] for kind in ("access", "secret")), secure=False)
+            name: Minio(
+                address,
+                *(made[f"{name}-{kind}-key"] for kind in ("access", "secret")),
+                secure=False,
+                region="us-east-1",
+            )
             for name in ("lake", "mlflow")
         }
         for name, client in clients.items():
