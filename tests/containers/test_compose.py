@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import stat
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -129,3 +130,17 @@ def it_makes_secrets_once_for_the_owner_alone(tmp_path):
 def it_keeps_the_secrets_out_of_the_repository():
     ignored = (ROOT / ".gitignore").read_text().splitlines()
     assert container_secrets.HOME.relative_to(ROOT).parts[0] + "/" in ignored
+
+
+def it_has_the_commands_that_the_pages_name():
+    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), flags=re.MULTILINE))
+    for suite in re.findall(r"^unit kills [a-z0-9 ]+(?=:)", (ROOT / "Makefile").read_text(), flags=re.MULTILINE):
+        targets |= set(suite.split())
+    for page in ("containers", "kubernetes"):
+        named = set(re.findall(r"\bmake ([a-z-]+)", (ROOT / "docs" / f"{page}.md").read_text()))
+        assert named
+        assert named <= targets, page
+    done = subprocess.run(
+        ["make", "--dry-run", "demo", "PROFILE=compose"], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert "-m infra.compose demo" in done.stdout, done.stderr
