@@ -2,7 +2,8 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: airflow help setup demo test lint types unit kills dags integration e2e stack stack-down stack-account test-stack test-crash up down status reset bench lock
+.PHONY: airflow help setup demo test lint types unit kills dags containers integration e2e stack stack-down stack-account test-stack \
+  test-crash up containers-up containers-down down status reset bench lock
 
 PY := .darkroom/env/bin/python
 # local: Airflow and MLflow alone, on a folder. stack: PostgreSQL, S3 and a Spark cluster too.
@@ -42,6 +43,15 @@ stack-down: setup  ## stop all of the stack
 stack-account: setup  ## make or change an account: NAME=ann ROLE=viewer, editor or admin; ROLE=none ends it
 	@$(PY) -m infra.stack account
 
+COMPOSE := docker compose --env-file .darkroom/containers/engine.env -f infra/compose.yaml
+
+containers-up: setup  ## the stack as containers: make secrets, build, start, wait until all is healthy
+	@$(PY) -m infra.container_secrets
+	@$(COMPOSE) up --build --detach --wait
+
+containers-down:  ## stop the containers; what they made stays in .darkroom/containers
+	@$(COMPOSE) down
+
 airflow: setup  ## Airflow's own command line: make airflow ARGS="backfill create --dag-id batch_inference ..."
 	@$(PY) -m infra.$(PROFILE) airflow $(ARGS)
 
@@ -58,7 +68,7 @@ lint: setup  ## ruff
 types: setup  ## mypy
 	@$(PY) -m infra.test types
 
-unit kills dags integration e2e: setup
+unit kills dags containers integration e2e: setup
 	@$(PY) -m infra.test $@
 
 test-stack: setup  ## the stack's suite: its locked doors, its restarts, and the main job on it
@@ -74,6 +84,6 @@ bench: setup  ## the benchmarks, peers side by side. PEERS=1 installs Daft, Ray 
 
 lock: setup  ## resolve the dependencies anew
 	@.darkroom/env/bin/uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --upgrade \
-	  --extra dev pyproject.toml -o requirements.lock
+	  --extra dev --extra kubernetes pyproject.toml -o requirements.lock
 	@.darkroom/env/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --upgrade \
 	  --constraint requirements.lock infra/stack/worker.in -o infra/stack/worker.lock

@@ -180,6 +180,11 @@ def model_package(model: str, package_id: str) -> str:
     return f"packages/{checked_name(model)}/{package_id}.zip"
 
 
+def job_outcome(driver: str) -> str:
+    """Where a Spark driver that has a machine of its own leaves result.json or error.json."""
+    return f"jobs/{checked_name(driver)}"
+
+
 def champion_entry(model: str, number: int) -> str:
     return f"champions/{checked_name(model)}/{number}.json"
 

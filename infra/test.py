@@ -35,13 +35,14 @@ SUITES = {
     "unit": Suite(9, [_pytest("tests/unit")]),
     "kills": Suite(9, [_pytest("tests/crash/test_crash.py", "-s")]),
     "dags": Suite(2, [_pytest("tests/dags")]),
+    "containers": Suite(6, [_pytest("tests/containers")]),
     "integration": Suite(12, [_pytest("tests/integration")]),
     "e2e": Suite(12, [_pytest("tests/e2e")]),
     "stack": Suite(16, [_pytest("tests/stack")]),
     "crash": Suite(60, [_pytest("tests/crash")]),
     "bench": Suite(60, [_script(path.name) for path in sorted((ROOT / "benchmarks").glob("[a-z]*.py"))]),
 }
-IN_ALL = ("lint", "types", "unit", "kills", "dags", "integration", "e2e", "stack")
+IN_ALL = ("lint", "types", "unit", "kills", "dags", "containers", "integration", "e2e", "stack")
 
 
 def run(names: list[str]) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import tempfile
+import uuid
 from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
@@ -11,8 +12,10 @@ from typing import Any
 
 from airflow.providers.apache.spark.operators.spark_submit import SparkSubmitOperator
 
+from darkroom.contract import job_outcome
 from darkroom.errors import DarkroomError, MachineryError
 from darkroom.settings import get_settings
+from darkroom.storage import FolderStorage, Storage, open_lake
 from darkroom_airflow.links import OpenReport
 from spark_apps.packages import submit_conf
 
@@ -26,6 +29,10 @@ class SparkJobOperator(SparkSubmitOperator):
     The job (``spark_apps.jobs.<name>`` or ``training.jobs.<name>``) gets ``request`` as JSON and leaves result.json
     or error.json in a folder of this attempt. The result becomes the task's return value (ids and small numbers); an
     error is raised again under its own class, so that the retry policy can tell the user's from the machinery's.
+
+    Through a ``k8s://`` connection in cluster mode the driver is a pod of its own, named here, that leaves its outcome
+    in the lake under its name. A later attempt finds the pod of the earlier one and waits for it, instead of starting
+    another.
     """
 
     template_fields: Sequence[str] = (*SparkSubmitOperator.template_fields, "request")
@@ -42,27 +49,54 @@ class SparkJobOperator(SparkSubmitOperator):
             raise MachineryError(
                 f"The Spark job {self.job} is not installed beside Airflow. Install the darkroom package."
             )
+        self.conf = {**submit_conf(get_settings().lake_uri), **(self.conf or {})}
+        self.name = f"{context['ti'].dag_id}.{context['ti'].task_id}"
+        hook = self._get_hook()
+        if hook._is_kubernetes and hook._connection["deploy_mode"] == "cluster":
+            self._track_driver_via_k8s_api = True
+            self.application = f"local://{spec.origin}"  # the image has it at the same path
+            failure = self._submit(context)
+            return self._outcome(open_lake(), job_outcome(self._driver_pod), failure, context["ti"])
         with tempfile.TemporaryDirectory(prefix="darkroom-outcome-") as outcome:
             self.application = spec.origin
             self.application_args = ["--request", json.dumps(self.request), "--outcome", outcome]
-            self.conf = {**submit_conf(get_settings().lake_uri), **(self.conf or {})}
-            self.name = f"{context['ti'].dag_id}.{context['ti'].task_id}"
-            failure: Exception | None = None
-            try:
-                super().execute(context)
-            except Exception as error:  # noqa: BLE001 - the job's own error.json says more, and is raised below
-                failure = error
-            return self._outcome(Path(outcome), failure, context["ti"])
+            failure = self._submit(context)
+            return self._outcome(FolderStorage(Path(outcome)), "", failure, context["ti"])
 
-    def _outcome(self, folder: Path, failure: Exception | None, ti: Any) -> dict[str, Any]:
-        error_file, result_file = folder / "error.json", folder / "result.json"
-        if error_file.is_file():
-            error = DarkroomError.from_dict(json.loads(error_file.read_text()))
+    def submit_job(self, context: Any) -> Any:
+        """Called for a driver that is new, never for one that an earlier attempt left running."""
+        self._driver_pod = f"darkroom-{uuid.uuid4().hex}-driver"
+        hook = self._hook
+        # Told, not read from the log: there the provider finds a pod only in a namespace called spark.
+        hook._kubernetes_driver_pod = hook._conf["spark.kubernetes.driver.pod.name"] = self._driver_pod
+        outcome = job_outcome(self._driver_pod)
+        hook._application_args = ["--request", json.dumps(self.request), "--outcome", outcome]
+        return super().submit_job(context)
+
+    def poll_until_complete(self, external_id: Any, context: Any) -> None:
+        self._driver_pod = self._parse_k8s_external_id(external_id)[1]
+        super().poll_until_complete(external_id, context)
+
+    def get_job_result(self, external_id: Any, context: Any) -> None:
+        self._driver_pod = self._parse_k8s_external_id(external_id)[1]
+
+    def _submit(self, context: Any) -> Exception | None:
+        self._driver_pod = ""
+        try:
+            super().execute(context)
+        except Exception as error:  # noqa: BLE001 - the job's own error.json says more, and is raised instead
+            return error
+        return None
+
+    def _outcome(self, storage: Storage, folder: str, failure: Exception | None, ti: Any) -> dict[str, Any]:
+        place = f"{folder}/" if folder else ""
+        if storage.stat(f"{place}error.json"):
+            error = DarkroomError.from_dict(json.loads(storage.read(f"{place}error.json")))
             if error.page:
                 ti.xcom_push("page", error.page)
             raise error from None
-        if failure is None and result_file.is_file():
-            result: dict[str, Any] = json.loads(result_file.read_text())
+        if failure is None and storage.stat(f"{place}result.json"):
+            result: dict[str, Any] = json.loads(storage.read(f"{place}result.json"))
             return result
         raise MachineryError(
             f"The Spark job {self.job} ended without a result ({failure or 'spark-submit reported no error'}). It was "

@@ -34,37 +34,52 @@ def left_out(what: str, why: str) -> None:
 
 
 def cache_folder() -> Path:
-    """Where what takes minutes to make or fetch is kept for all checkouts of this user."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "darkroom"
+    """Where what takes minutes to make or fetch is kept for all checkouts of this user; made when it is not there."""
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "darkroom"
+    (cache / "bin").mkdir(parents=True, exist_ok=True)
+    return cache
+
+
+@contextmanager
+def locked() -> Iterator[None]:
+    """One builder at a time on this machine."""
+    with (cache_folder() / ".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 def go_binary(name: str, package: str) -> Path:
     """The program that ``go install`` makes of ``package``, from the cache folder or built into it now."""
-    cache = cache_folder() / "bin"
-    version = package.rpartition("@")[2]
-    target = cache / f"{name}-{version}"
+    return _built(name, package.rpartition("@")[2], ["go", "install", "-ldflags=-s -w", package], Path.cwd())
+
+
+def go_build(name: str, source: Path, version: str) -> Path:
+    """The program whose Go sources are in the folder ``source``, from the cache folder or built into it now."""
+    return _built(name, version, ["go", "install", "-ldflags=-s -w", "."], source)
+
+
+def _built(name: str, version: str, command: list[str], source: Path) -> Path:
+    target = cache_folder() / "bin" / f"{name}-{version}"
     if target.exists():
         return target
     if shutil.which("go") is None:
-        left_out(f"Tests on {name}", "there is no Go to build it with. Install Go 1.24 or newer.")
-    cache.mkdir(parents=True, exist_ok=True)
-    with (cache / ".lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+        left_out(f"Tests on {name}", "there is no Go to build it with. Install Go 1.26 or newer.")
+    with locked():
         if not target.exists():
-            _build(package, cache / f".building-{os.getpid()}", target, name)
+            _build(command, source, cache_folder() / "bin" / f".building-{os.getpid()}", target, name)
     return target
 
 
-def _build(package: str, folder: Path, target: Path, name: str) -> None:
+def _build(command: list[str], source: Path, folder: Path, target: Path, name: str) -> None:
     environment = os.environ | {"GOBIN": str(folder), "GOFLAGS": "-p=2 -buildvcs=false"}
     try:
         done = subprocess.run(
-            ["go", "install", package],
+            command, cwd=source,
             env=environment, capture_output=True, text=True, timeout=_BUILD_SECONDS, check=False,
         )  # fmt: skip
         if done.returncode:
             last = (done.stderr.strip().splitlines() or ["no reason given"])[-1]
-            left_out(f"Tests on {name}", f"go install {package} failed: {last}.")
+            left_out(f"Tests on {name}", f"{' '.join(command)} failed: {last}.")
         os.replace(folder / name, target)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
@@ -77,17 +92,19 @@ def free_port() -> int:
 
 
 @contextmanager
-def versitygw(folder: Path, *, access_log: Path | None = None) -> Iterator[StorageOptions]:
-    """A running S3 server over files below ``folder``, and how it is reached."""
+def versitygw(folder: Path, *, access_log: Path | None = None, accounts: bool = False) -> Iterator[StorageOptions]:
+    """A running S3 server over files below ``folder``, and how it is reached. ``accounts``: logins can be added."""
     program = go_binary("versitygw", VERSITYGW)
     (folder / "root").mkdir(parents=True)
     (folder / "versions").mkdir()
+    (folder / "accounts").mkdir()
     options = StorageOptions(
         f"http://127.0.0.1:{free_port()}", "us-east-1", f"test{secrets.token_hex(6)}", secrets.token_hex(20)
     )
     command = [
         str(program), "--port", options.endpoint.removeprefix("http://"), "--health", "/health", "--quiet",
         *(["--access-log", str(access_log)] if access_log else []),
+        *(["--iam-dir", str(folder.absolute() / "accounts")] if accounts else []),
         "posix", "--versioning-dir", str(folder.absolute() / "versions"), str(folder.absolute() / "root"),
     ]  # fmt: skip
     login = {"ROOT_ACCESS_KEY_ID": options.access_key, "ROOT_SECRET_ACCESS_KEY": options.secret_key}

@@ -1,0 +1,1 @@
+../../../images/postgres_init.sh

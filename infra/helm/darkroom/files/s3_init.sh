@@ -1,0 +1,1 @@
+../../../images/s3_init.sh

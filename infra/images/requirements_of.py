@@ -1,0 +1,67 @@
+"""The part of requirements.lock that one image needs, hashes and all.
+
+``python requirements_of.py airflow``, or ``spark``, ``mlflow``, ``wheel``.
+
+The lock file says for each package which others asked for it (``# via``), so the closure of a few names is found
+without a registry: every image gets the very versions and files that the laptop has. Standard library only, since it
+runs before anything is installed.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+import tomllib
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+
+# Spark's drivers and workers decode, validate and train with MLlib. Airflow, TensorFlow and servers are not theirs.
+NOT_IN_SPARK = ("apache-airflow", "tensorflow", "tf2onnx", "asyncpg", "boto3", "psycopg2", "supervisor", "venv-pack")
+MLFLOW = ("mlflow", "psycopg2-binary", "boto3", "flask-wtf")
+
+
+def roots(image: str, project: dict[str, object]) -> set[str]:
+    """The names that an image starts from. Raises SystemExit for an unknown image."""
+    direct = {_name(line) for line in project["dependencies"]}  # type: ignore[attr-defined]
+    extras = project["optional-dependencies"]
+    if image == "airflow":
+        return direct | {_name(line) for line in extras["kubernetes"]}  # type: ignore[index]
+    if image == "spark":
+        return {name for name in direct if not name.startswith(NOT_IN_SPARK)}
+    if image == "mlflow":
+        return set(MLFLOW)
+    if image == "wheel":
+        return {"setuptools"}
+    raise SystemExit(f"requirements_of.py: {image!r} is no image. Expected airflow, spark, mlflow or wheel.")
+
+
+def entries(lock: str) -> dict[str, tuple[str, set[str]]]:
+    """Each package of the lock: its lines, and the names of the packages that asked for it."""
+    found: dict[str, tuple[str, set[str]]] = {}
+    for block in re.split(r"^(?=[a-z0-9])", lock, flags=re.MULTILINE)[1:]:
+        parents = re.findall(r"^    #(?: via)? +([a-z0-9][a-z0-9.-]*)", block, flags=re.MULTILINE)
+        name = _name(block)
+        lines, earlier = found.get(name, ("", set()))  # one name can have a version for each Python
+        found[name] = (lines + block, earlier | set(parents))
+    return found
+
+
+def select(image: str, lock: str, project: dict[str, object]) -> str:
+    """The lock's entries that ``image`` needs. Raises SystemExit when a name is not in the lock."""
+    found = entries(lock)
+    wanted = roots(image, project)
+    if missing := wanted - set(found):
+        raise SystemExit(f"requirements_of.py: {', '.join(sorted(missing))} not in requirements.lock. Run: make lock")
+    while more := {name for name, (_, parents) in found.items() if name not in wanted and parents & wanted}:
+        wanted |= more
+    return "".join(found[name][0] for name in sorted(wanted))
+
+
+def _name(line: str) -> str:
+    return re.split(r"[^A-Za-z0-9._-]", line.strip(), maxsplit=1)[0].lower()
+
+
+if __name__ == "__main__":
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    print(select(sys.argv[1], (ROOT / "requirements.lock").read_text(), project), end="")
