@@ -70,7 +70,12 @@ def prepare_dataset() -> None:
     version = manifest.output["version"]
     split_id = split(dataset, version, plan["split_options"])["split_id"]
     chosen = {"dataset": dataset, "version": version, "split_id": split_id}
-    validate = SparkJobOperator(**SPARK, task_id="validate", job="spark_apps.jobs.validate", request=chosen)
+    validate = SparkJobOperator(
+        **SPARK,
+        task_id="validate",
+        job="spark_apps.jobs.validate",
+        request={**chosen, "limits": plan["limits"]},
+    )
     preprocess = SparkJobOperator(
         **SPARK,
         task_id="preprocess",

@@ -56,6 +56,15 @@ class PrepareRequest(BaseModel):
     train: float = Field(0.7, gt=0, lt=1, title="Share for training", description="Between 0 and 1.")
     val: float = Field(0.15, gt=0, lt=1, title="Share for validation", description="Between 0 and 1.")
     test: float = Field(0.15, gt=0, lt=1, title="Share for testing", description="The three shares add up to 1.")
+    train_count: int = Field(
+        0, ge=0, title="Images for training", description="Only with a count for validation. 0: all the others."
+    )
+    val_count: int = Field(
+        0, ge=0, title="Images for validation", description="Counts instead of shares. 0: the three shares decide."
+    )
+    test_count: int = Field(
+        0, ge=0, title="Images for testing", description="Goes with a count for validation, unless a test is kept."
+    )
     keep_given_test: bool = Field(
         False,
         title="Keep the given test split",
@@ -65,6 +74,20 @@ class PrepareRequest(BaseModel):
         "class_weights",
         title="Rebalance training",
         description="How classes of unequal size are evened out. Touches the training split only.",
+    )
+    minimum_per_class: int = Field(
+        3,
+        ge=1,
+        title="Least images of a class",
+        description="What every split must hold of every class. With fewer, nothing is split.",
+    )
+    classes: list[str] = Field(
+        [],
+        title="Expected classes",
+        description="The validation fails when the images have others. Empty: whatever the manifest finds.",
+    )
+    max_problem_share: float = Field(
+        0.1, ge=0, le=1, title="Most files with a problem", description="Share of files that may not be usable images."
     )
     configs: list[str] = Field(
         ["small_cnn", "logistic_regression"],
@@ -86,20 +109,37 @@ class PrepareRequest(BaseModel):
             _compiled(value)
         return value
 
+    @field_validator("labels")
+    @classmethod
+    def _labels(cls, value: str) -> str:
+        _layout(value, None)
+        return value
+
+    @field_validator("sha256")
+    @classmethod
+    def _sha256(cls, value: str) -> str:
+        if value and not re.fullmatch("[0-9a-fA-F]{64}", value):
+            raise ValueError("a SHA-256 is 64 hex digits; correct or clear it")
+        return value
+
     @model_validator(mode="after")
     def _together(self) -> PrepareRequest:
+        faults = []
         total = self.train + self.val + self.test
         if abs(total - 1) > 1e-6:
-            raise ValueError(
-                f"the shares for training, validation and testing add up to {total:g}; make them add up to 1"
-            )
+            faults.append(f"the shares for training, validation and testing add up to {total:g}; make them add up to 1")
         if self.source != "phantom" and not self.location:
-            raise ValueError(f"the source {self.source!r} needs a location; none was given")
+            faults.append(f"the source {self.source!r} needs a location; none was given")
         if self.source == "phantom" and self.location:
-            raise ValueError("the source 'phantom' takes no location; clear it or choose folder or archive")
-        if self.sha256 and (self.source != "archive" or not re.fullmatch("[0-9a-fA-F]{64}", self.sha256)):
-            raise ValueError("a SHA-256 is 64 hex digits and goes with an archive; correct or clear it")
-        self.layout()
+            faults.append("the source 'phantom' takes no location; clear it or choose folder or archive")
+        if self.sha256 and self.source != "archive":
+            faults.append("a SHA-256 goes with an archive; clear it or choose archive")
+        if not self.val_count and (self.train_count or self.test_count):
+            faults.append("counts were given without one for validation; give val_count too, or clear them")
+        if self.val_count and bool(self.test_count) == self.keep_given_test:
+            faults.append("counts need either test_count or keep_given_test, not both and not neither")
+        if faults:
+            raise ValueError("; ".join(faults))
         return self
 
     def source_config(self) -> dict[str, Any]:
@@ -112,22 +152,25 @@ class PrepareRequest(BaseModel):
 
     def layout(self) -> dict[str, Any]:
         """How paths become classes and groups: the fields of darkroom.sources.layout.LayoutOptions."""
-        from darkroom.sources.layout import LayoutOptions
-
-        labels: Any = self.labels or None
-        if self.labels.lstrip().startswith("{"):
-            labels = _json_map(self.labels)
-        groups = self.groups or ("chest-xray" if self.source == "phantom" else None)
-        return LayoutOptions.model_validate({"labels": labels, "groups": groups}).model_dump()
+        return _layout(self.labels, self.groups or ("chest-xray" if self.source == "phantom" else None))
 
     def split_options(self) -> dict[str, Any]:
         """What darkroom.splitting.SplitOptions takes."""
+        measure: dict[str, Any] = {"proportions": {"train": self.train, "val": self.val, "test": self.test}}
+        if self.val_count:
+            counts = {"train": self.train_count or None, "val": self.val_count, "test": self.test_count or None}
+            measure = {"counts": counts}
         return {
-            "proportions": {"train": self.train, "val": self.val, "test": self.test},
+            **measure,
             "keep_given_test": self.keep_given_test,
             "rebalance": self.rebalance,
             "seed": self.seed,
+            "minimum_per_class": self.minimum_per_class,
         }
+
+    def validation_limits(self) -> dict[str, Any]:
+        """What darkroom.expectations.ValidationLimits takes."""
+        return {"labels": sorted(set(self.classes)) or None, "max_problem_share": self.max_problem_share}
 
 
 class TrainRequest(BaseModel):
@@ -201,6 +244,13 @@ def _named(value: str) -> str:
         return checked_name(value)
     except DarkroomError as error:
         raise ValueError(error.message) from None
+
+
+def _layout(labels: str, groups: str | None) -> dict[str, Any]:
+    from darkroom.sources.layout import LayoutOptions
+
+    mapped: Any = _json_map(labels) if labels.lstrip().startswith("{") else labels or None
+    return LayoutOptions.model_validate({"labels": mapped, "groups": groups}).model_dump()
 
 
 def _compiled(pattern: str) -> None:

@@ -132,13 +132,16 @@ def without_login(address: str) -> str:
 
 
 def known_result(lake: Storage, dataset: str, fingerprint: str) -> FetchResult | None:
-    """What an earlier fetch of the same fingerprint left, when its receipt and its index are there."""
+    """What an earlier fetch of the same fingerprint left, when its receipt, its index and every blob are there."""
     try:
         receipt = json.loads(lake.read(contract.raw_receipt(dataset, fingerprint)))
     except FileNotFoundError:
         return None
     index_path = contract.raw_index(dataset, receipt["index_id"])
     if lake.stat(index_path) is None:
+        return None
+    indexed = pq.read_table(io.BytesIO(lake.read(index_path)), columns=["content_id"])["content_id"]
+    if not {bytes.fromhex(content_id) for content_id in indexed.to_pylist()} <= _stored_blobs(dataset, lake):
         return None
     counts = {key: receipt[key] for key in ("index_id", "files", "bytes", "left_out")}
     return FetchResult(index_path=index_path, changed=False, **counts)
@@ -202,15 +205,20 @@ class _Loaded:
     data: bytes | IO[bytes]
 
 
+def _stored_blobs(dataset: str, lake: Storage) -> set[bytes]:
+    """The SHA-256 of every blob of the dataset."""
+    folder = contract.raw_blob(dataset, "0" * _SHA256_DIGITS).rsplit("/", 2)[0]
+    names = (blob.path.rsplit("/", 1)[1] for blob in lake.list(folder))
+    return {bytes.fromhex(name) for name in names if len(name) == _SHA256_DIGITS}
+
+
 class _BlobStore:
     """Writes blobs of one dataset, each once. Safe to use from several threads."""
 
     def __init__(self, dataset: str, lake: Storage) -> None:
         self._dataset, self._lake = dataset, lake
         self._lock = threading.Lock()
-        folder = contract.raw_blob(dataset, "0" * _SHA256_DIGITS).rsplit("/", 2)[0]
-        names = (blob.path.rsplit("/", 1)[1] for blob in lake.list(folder))
-        self._known = {bytes.fromhex(name) for name in names if len(name) == _SHA256_DIGITS}
+        self._known = _stored_blobs(dataset, lake)
 
     def keep(self, loaded: _Loaded) -> tuple[str, str, int]:
         digest = bytes.fromhex(loaded.content_id)

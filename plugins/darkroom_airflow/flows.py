@@ -34,6 +34,7 @@ def plan_preparation(fields: dict[str, Any]) -> dict[str, Any]:
         "source": request.source_config(),
         "layout": request.layout(),
         "split_options": request.split_options(),
+        "limits": request.validation_limits(),
         "configs": request.configs,
         "transforms": list(transforms.values()),
     }
@@ -71,11 +72,10 @@ def split_version(dataset: str, version: str, options: dict[str, Any]) -> dict[s
 
 def plan_training(fields: dict[str, Any], asset_events: Any, dag_run: Any) -> dict[str, Any]:
     """What this run trains: from the form, else the newest dataset event, else the schedule's setting."""
-    from training.flow import plan
-
     from darkroom.contract import images_table, splits_table
     from darkroom.splitting_flow import newest_split
     from darkroom.tables import Table
+    from training.flow import plan
 
     lake = open_lake()
     request = parse_request(TrainRequest, fields)
@@ -138,6 +138,7 @@ def decide(evaluation: dict[str, Any]) -> dict[str, Any]:
 def promote(verdict: dict[str, Any]) -> dict[str, Any]:
     """Appends the challenger to the champion history; a refused one is skipped, with the reasons."""
     from airflow.sdk.exceptions import AirflowSkipException
+
     from training.flow import promote
 
     if verdict["verdict"] != "promote":

@@ -73,6 +73,17 @@ def it_makes_every_date_a_partition(dags):
     assert timetable.key_format == "%Y-%m-%d"
 
 
+def it_runs_every_night_for_the_day_before(dags):
+    import pendulum
+    from airflow.serialization.serialized_objects import DagSerialization
+    from airflow.timetables.base import TimeRestriction
+
+    timetable = DagSerialization.from_dict(DagSerialization.to_dict(dags["batch_inference"])).timetable
+    from_march = TimeRestriction(earliest=pendulum.datetime(2026, 3, 1, 12), latest=None, catchup=True)
+    night = timetable.next_dagrun_info_v2(last_dagrun_info=None, restriction=from_march)
+    assert (night.run_after, night.partition_key) == (pendulum.datetime(2026, 3, 2), "2026-03-01")
+
+
 def it_sends_every_spark_job_through_the_pool_and_the_connection(dags):
     jobs = [task for dag in dags.values() for task in dag.tasks if task.task_type == "SparkJobOperator"]
     assert len(jobs) == 6

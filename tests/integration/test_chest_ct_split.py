@@ -10,6 +10,7 @@ import pyarrow as pa
 import pytest
 
 from darkroom.contract import OUT, REASON_CONTRADICTION, SPLITS, images_table
+from darkroom.errors import DataError
 from darkroom.imagestats import measure
 from darkroom.settings import get_settings
 from darkroom.sources import fetch, parse_source
@@ -145,3 +146,14 @@ def it_keeps_x_ray_patients_whole_with_the_given_test_split(xray: tuple[Storage,
 def copies_in_test(images: pa.Table) -> int:
     ids = [row["content_id"] for row in images.to_pylist() if row["given_split"] == "test"]
     return len(ids) - len(set(ids))
+
+
+def it_ends_photographs_without_classes_at_the_split_with_one_sentence(tmp_path: Path) -> None:
+    lake, images = prepared("imagenet-sample-400", tmp_path)
+    assert images.num_rows > 0
+    assert images["label"].null_count == images.num_rows
+    request = {"dataset": "real", "version": images["version"][0].as_py(), "options": {}}
+    with pytest.raises(DataError, match="class") as caught:
+        split_dataset(lake, request)
+    print(caught.value.message)
+    assert "\n" not in caught.value.message

@@ -5,7 +5,9 @@ from __future__ import annotations
 import pytest
 
 from darkroom.errors import InvalidRequest
+from darkroom.expectations import ValidationLimits
 from darkroom.requests import BatchRequest, PrepareRequest, TrainRequest, checked_partition_date, parse_request
+from darkroom.splitting.options import Counts, Proportions, checked_options
 
 pytestmark = pytest.mark.unit
 
@@ -13,8 +15,20 @@ WRONG = {
     "dataset": "My Data",
     "source": "ftp",
     "images": 3,
+    "labels": "([",
     "groups": "(",
+    "sha256": "12",
     "train": 0.0,
+    "val": 1.5,
+    "test": -1,
+    "train_count": -1,
+    "val_count": -2,
+    "test_count": "many",
+    "keep_given_test": "perhaps",
+    "minimum_per_class": 0,
+    "classes": [1],
+    "max_problem_share": 2,
+    "location": 7,
     "rebalance": "smote",
     "configs": [],
     "seed": -1,
@@ -49,11 +63,38 @@ def it_names_all_wrong_fields_together():
         ({"labels": '{"a": 1}'}, "JSON object from class name to class name"),
         ({"labels": "(["}, "regular expression"),
         ({"colour": "red"}, "colour"),
+        ({"train_count": 100}, "without one for validation"),
+        ({"val_count": 100}, "either test_count or keep_given_test"),
+        ({"val_count": 100, "test_count": 10, "keep_given_test": True}, "either test_count or keep_given_test"),
     ],
 )
 def it_refuses_fields_that_do_not_go_together(fields, word):
     with pytest.raises(InvalidRequest, match=word):
         parse_request(PrepareRequest, fields)
+
+
+def it_names_everything_that_does_not_go_together_at_once():
+    with pytest.raises(InvalidRequest) as caught:
+        parse_request(PrepareRequest, {"train": 0.9, "source": "archive", "train_count": 5})
+    for words in ("add up to 1.2", "needs a location", "without one for validation"):
+        assert words in caught.value.message
+
+
+def it_asks_for_shares_or_for_counts():
+    shares = parse_request(PrepareRequest, {}).split_options()
+    counts = parse_request(PrepareRequest, {"val_count": 30, "test_count": 40, "minimum_per_class": 5}).split_options()
+    assert checked_options(shares).proportions == Proportions()
+    assert checked_options(counts).counts == Counts(val=30, test=40)
+    assert checked_options(counts).minimum_per_class == 5
+    kept = parse_request(PrepareRequest, {"train_count": 9, "val_count": 3, "keep_given_test": True}).split_options()
+    assert checked_options(kept).counts == Counts(train=9, val=3)
+
+
+def it_passes_limits_on_to_the_validation():
+    limits = parse_request(PrepareRequest, {"classes": ["b", "a"], "max_problem_share": 0.3}).validation_limits()
+    checked = ValidationLimits.model_validate(limits)
+    assert (checked.labels, checked.max_problem_share) == (("a", "b"), 0.3)
+    assert ValidationLimits.model_validate(parse_request(PrepareRequest, {}).validation_limits()) == ValidationLimits()
 
 
 def it_says_what_was_received():

@@ -56,6 +56,16 @@ def it_stores_each_content_once_and_lists_every_path(pets: Path, lake: Storage) 
     assert len(list(lake.list("raw/pets/blobs"))) == 3
 
 
+def it_puts_a_lost_blob_back(pets: Path, lake: Storage) -> None:
+    first = take(pets, lake)
+    lost = next(blob.path for blob in lake.list("raw/pets/blobs"))
+    lake.delete(lost)
+    again = take(pets, lake)
+    assert lake.stat(lost) is not None
+    assert again.index_path == first.index_path
+    assert contents(lake, again)["cat/1.jpg"] == b"one"
+
+
 def it_changes_nothing_the_second_time_and_only_adds_later(pets: Path, lake: Storage) -> None:
     first = take(pets, lake)
     before = {blob.path: blob.etag for blob in lake.list()}
