@@ -12,14 +12,12 @@ A date without images ends with zero rows and says so. Running a date again repl
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import Any
 
 from airflow.sdk import CronPartitionTimetable, dag
 from darkroom_airflow import flows
-from darkroom_airflow.common import DEFAULT_ARGS, PREDICTIONS
-from darkroom_airflow.forms import fields_of, params_of
+from darkroom_airflow.common import DEFAULT_ARGS
+from darkroom_airflow.forms import params_of
 from darkroom_airflow.operators import SPARK, SparkJobOperator
-from darkroom_airflow.tasks import work
 
 from darkroom.requests import BatchRequest
 
@@ -35,23 +33,13 @@ from darkroom.requests import BatchRequest
     doc_md=__doc__,
 )
 def batch_inference() -> None:
-    @work
-    def find_feeds(params: Any = None, dag_run: Any = None) -> list[dict[str, Any]]:
-        return flows.find_feeds(fields_of(params), dag_run)
-
-    @work(outlets=[PREDICTIONS], trigger_rule="none_failed")
-    def summarise(results: Any, dag_run: Any = None, outlet_events: Any = None) -> dict[str, Any]:
-        summary = flows.summarise_date(list(results or []), dag_run)
-        outlet_events[PREDICTIONS].extra = summary
-        return summary
-
     predict = SparkJobOperator.partial(
         **SPARK,
         task_id="predict",
         job="spark_apps.jobs.predict",
         map_index_template="{{ task.request['feed'] }}",
-    ).expand(request=find_feeds())
-    summarise(predict.output)
+    ).expand(request=flows.find_feeds())
+    flows.summarise(predict.output)
 
 
 batch_inference()

@@ -12,14 +12,11 @@ reads.
 
 from __future__ import annotations
 
-from typing import Any
-
 from airflow.sdk import dag
 from darkroom_airflow import flows
-from darkroom_airflow.common import DATASETS, DEFAULT_ARGS
-from darkroom_airflow.forms import fields_of, params_of
+from darkroom_airflow.common import DEFAULT_ARGS
+from darkroom_airflow.forms import params_of
 from darkroom_airflow.operators import SPARK, SparkJobOperator
-from darkroom_airflow.tasks import work
 
 from darkroom.requests import PrepareRequest
 
@@ -33,33 +30,9 @@ from darkroom.requests import PrepareRequest
     doc_md=__doc__,
 )
 def prepare_dataset() -> None:
-    @work(multiple_outputs=True)
-    def check_request(params: Any = None) -> dict[str, Any]:
-        return flows.plan_preparation(fields_of(params))
-
-    @work(multiple_outputs=True)
-    def download(dataset: str, source: dict[str, Any]) -> dict[str, Any]:
-        return flows.download_source(dataset, source)
-
-    @work
-    def eda(dataset: str, version: str, split_id: str | None = None) -> dict[str, Any]:
-        return flows.explore(dataset, version, split_id)
-
-    @work(multiple_outputs=True)
-    def split(dataset: str, version: str, options: dict[str, Any]) -> dict[str, Any]:
-        return flows.split_version(dataset, version, options)
-
-    @work(outlets=[DATASETS])
-    def publish(
-        dataset: str, version: str, split_id: str, configs: list[str], outlet_events: Any = None
-    ) -> dict[str, Any]:
-        event = {"dataset": dataset, "version": version, "split_id": split_id, "configs": configs}
-        outlet_events[DATASETS].extra = event
-        return event
-
-    plan = check_request()
+    plan = flows.check_request()
     dataset = plan["dataset"]
-    raw = download(dataset, plan["source"])
+    raw = flows.download(dataset, plan["source"])
     manifest = SparkJobOperator(
         **SPARK,
         task_id="manifest",
@@ -68,7 +41,7 @@ def prepare_dataset() -> None:
         request={"dataset": dataset, "raw_index": raw["index_path"], "layout": plan["layout"]},
     )
     version = manifest.output["version"]
-    split_id = split(dataset, version, plan["split_options"])["split_id"]
+    split_id = flows.split(dataset, version, plan["split_options"])["split_id"]
     chosen = {"dataset": dataset, "version": version, "split_id": split_id}
     validate = SparkJobOperator(
         **SPARK,
@@ -82,10 +55,10 @@ def prepare_dataset() -> None:
         job="spark_apps.jobs.preprocess",
         request={**chosen, "transforms": plan["transforms"]},
     )
-    eda(dataset, version)
-    split_eda = eda.override(task_id="split_eda")(dataset, version, split_id)
+    flows.eda(dataset, version)
+    split_eda = flows.eda.override(task_id="split_eda")(dataset, version, split_id)
     validate >> [split_eda, preprocess]
-    preprocess >> publish(dataset, version, split_id, plan["configs"])
+    preprocess >> flows.publish(dataset, version, split_id, plan["configs"])
 
 
 prepare_dataset()

@@ -13,14 +13,11 @@ challenger ends green: *promote* is then skipped and *gate* says why.
 
 from __future__ import annotations
 
-from typing import Any
-
 from airflow.sdk import dag
 from darkroom_airflow import flows
 from darkroom_airflow.common import DEFAULT_ARGS, TRAIN_RUN_TYPES, TRAIN_SCHEDULE
-from darkroom_airflow.forms import fields_of, params_of
+from darkroom_airflow.forms import params_of
 from darkroom_airflow.operators import SPARK, SparkJobOperator
-from darkroom_airflow.tasks import work
 
 from darkroom.requests import TrainRequest
 
@@ -36,44 +33,16 @@ from darkroom.requests import TrainRequest
     doc_md=__doc__,
 )
 def train_model() -> None:
-    @work(multiple_outputs=True)
-    def plan(params: Any = None, triggering_asset_events: Any = None, dag_run: Any = None) -> dict[str, Any]:
-        return flows.plan_training(fields_of(params), triggering_asset_events, dag_run)
-
-    @work
-    def configs_of(engine: str, tasks: list[dict[str, Any]]) -> list[dict[str, Any]]:
-        return [task for task in tasks if task["engine"] == engine and not task["trained"]]
-
-    @work(map_index_template="{{ task.op_kwargs['config']['name'] }}")
-    def train_keras(config: dict[str, Any]) -> dict[str, Any]:
-        return flows.train_keras(config)
-
-    @work(trigger_rule="none_failed")
-    def evaluate(plan: dict[str, Any], keras: Any, spark: Any) -> dict[str, Any]:
-        return flows.evaluate(plan, [*(keras or []), *(spark or [])])
-
-    @work
-    def gate(evaluation: dict[str, Any]) -> dict[str, Any]:
-        return flows.decide(evaluation)
-
-    @work
-    def promote(verdict: dict[str, Any]) -> dict[str, Any]:
-        return flows.promote(verdict)
-
-    @work
-    def close_runs(parent_run_id: str) -> None:
-        flows.close_runs(parent_run_id)
-
-    planned = plan()
+    planned = flows.plan()
     examples = SparkJobOperator(
         **SPARK,
         task_id="ensure_examples",
         job="spark_apps.jobs.preprocess",
         request={key: planned[key] for key in ("dataset", "version", "split_id", "transforms")},
     )
-    keras_tasks = configs_of.override(task_id="keras_configs")("keras", planned["configs"])
-    spark_tasks = configs_of.override(task_id="spark_configs")("mllib", planned["configs"])
-    keras = train_keras.expand(config=keras_tasks)
+    keras_tasks = flows.configs_of.override(task_id="keras_configs")("keras", planned["configs"])
+    spark_tasks = flows.configs_of.override(task_id="spark_configs")("mllib", planned["configs"])
+    keras = flows.train_keras.expand(config=keras_tasks)
     spark = SparkJobOperator.partial(
         **SPARK,
         task_id="train_spark",
@@ -81,8 +50,8 @@ def train_model() -> None:
         map_index_template="{{ task.request['name'] }}",
     ).expand(request=spark_tasks)
     examples >> [keras, spark]
-    promoted = promote(gate(evaluate(planned, keras, spark.output)))
-    promoted >> close_runs(planned["parent_run_id"]).as_teardown()
+    promoted = flows.promote(flows.gate(flows.evaluate(planned, keras, spark.output)))
+    promoted >> flows.close_runs(planned["parent_run_id"]).as_teardown()
 
 
 train_model()

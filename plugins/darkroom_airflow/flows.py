@@ -1,6 +1,7 @@
-"""What the tasks of the DAGs do in Python: from a form or an event to requests for the library and for training.
+"""The Python tasks of the DAGs: from a form or an event to requests for the library and for training.
 
 The only place where darkroom/, training/ and Airflow's context meet. Heavy imports stand inside the functions.
+Parameters with the default None and a name of Airflow's context (params, dag_run, ...) are filled in by Airflow.
 """
 
 from __future__ import annotations
@@ -15,16 +16,19 @@ from darkroom.errors import InvalidRequest
 from darkroom.requests import PrepareRequest, TrainRequest, parse_request
 from darkroom.settings import get_settings
 from darkroom.storage import open_lake
-from darkroom_airflow.common import DATASETS
+from darkroom_airflow.common import DATASETS, PREDICTIONS
+from darkroom_airflow.forms import fields_of
+from darkroom_airflow.tasks import work
 
 log = logging.getLogger(__name__)
 
 
-def plan_preparation(fields: dict[str, Any]) -> dict[str, Any]:
+@work(multiple_outputs=True)
+def check_request(params: Any = None) -> dict[str, Any]:
     """Checks the whole form before any work starts, and says what each later task gets."""
     from training.config import load_config
 
-    request = parse_request(PrepareRequest, fields)
+    request = parse_request(PrepareRequest, fields_of(params))
     transforms = {}
     for name in request.configs:
         transform = load_config(name).transform
@@ -40,7 +44,8 @@ def plan_preparation(fields: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def download_source(dataset: str, source: dict[str, Any]) -> dict[str, Any]:
+@work(multiple_outputs=True)
+def download(dataset: str, source: dict[str, Any]) -> dict[str, Any]:
     """Copies the source's files into raw/; a no-op when the same bytes are there."""
     from darkroom.sources import fetch, parse_source
 
@@ -55,14 +60,16 @@ def download_source(dataset: str, source: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def explore(dataset: str, version: str, split_id: str | None) -> dict[str, Any]:
+@work
+def eda(dataset: str, version: str, split_id: str | None = None) -> dict[str, Any]:
     """The EDA page of a dataset version, or of a split of it."""
     from darkroom.eda import eda_dataset
 
     return eda_dataset(open_lake(), {"dataset": dataset, "version": version, "split_id": split_id})
 
 
-def split_version(dataset: str, version: str, options: dict[str, Any]) -> dict[str, Any]:
+@work(multiple_outputs=True)
+def split(dataset: str, version: str, options: dict[str, Any]) -> dict[str, Any]:
     """Assigns every image of a version to train, val, test or out; the dataset's newest split is the parent."""
     from darkroom.splitting_flow import split_dataset
 
@@ -70,16 +77,25 @@ def split_version(dataset: str, version: str, options: dict[str, Any]) -> dict[s
     return split_dataset(open_lake(), request)
 
 
-def plan_training(fields: dict[str, Any], asset_events: Any, dag_run: Any) -> dict[str, Any]:
+@work(outlets=[DATASETS])
+def publish(dataset: str, version: str, split_id: str, configs: list[str], outlet_events: Any = None) -> dict[str, Any]:
+    """Tells whom it concerns that a dataset can be trained on."""
+    event = {"dataset": dataset, "version": version, "split_id": split_id, "configs": configs}
+    outlet_events[DATASETS].extra = event
+    return event
+
+
+@work(multiple_outputs=True)
+def plan(params: Any = None, triggering_asset_events: Any = None, dag_run: Any = None) -> dict[str, Any]:
     """What this run trains: from the form, else the newest dataset event, else the schedule's setting."""
     from darkroom.contract import images_table, splits_table
     from darkroom.splitting_flow import newest_split
     from darkroom.tables import Table
-    from training.flow import plan
+    from training import flow
 
     lake = open_lake()
-    request = parse_request(TrainRequest, fields)
-    events = sorted((asset_events or {}).get(DATASETS, []), key=lambda event: event.timestamp)
+    request = parse_request(TrainRequest, fields_of(params))
+    events = sorted((triggering_asset_events or {}).get(DATASETS, []), key=lambda event: event.timestamp)
     event: dict[str, Any] = dict(events[-1].extra) if events else {}
     if len(events) > 1:
         log.info("%d dataset events arrived together; the newest is trained on.", len(events))
@@ -99,7 +115,7 @@ def plan_training(fields: dict[str, Any], asset_events: Any, dag_run: Any) -> di
         raise InvalidRequest(
             f"The split {split_id} names the dataset version {version}, which {lake.root} does not hold."
         )
-    return plan(
+    return flow.plan(
         lake,
         {
             "dataset": dataset,
@@ -112,53 +128,65 @@ def plan_training(fields: dict[str, Any], asset_events: Any, dag_run: Any) -> di
     )
 
 
-def train_keras(task: dict[str, Any]) -> dict[str, Any]:
+@work
+def configs_of(engine: str, tasks: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The configs of one engine that are not trained yet."""
+    return [task for task in tasks if task["engine"] == engine and not task["trained"]]
+
+
+@work(map_index_template="{{ task.op_kwargs['config']['name'] }}")
+def train_keras(config: dict[str, Any]) -> dict[str, Any]:
     """Trains one Keras config in this process."""
-    from training.flow import train
+    from training import flow
 
-    return train(open_lake(), task)
+    return flow.train(open_lake(), config)
 
 
-def evaluate(plan: dict[str, Any], results: list[dict[str, Any]]) -> dict[str, Any]:
+@work(trigger_rule="none_failed")
+def evaluate(plan: dict[str, Any], keras: Any, spark: Any) -> dict[str, Any]:
     """Chooses the challenger on val, scores every config on test, and draws the comparison."""
-    from training.flow import evaluate
+    from training import flow
 
-    return evaluate(open_lake(), {"plan": plan, "results": results})
+    return flow.evaluate(open_lake(), {"plan": plan, "results": [*(keras or []), *(spark or [])]})
 
 
-def decide(evaluation: dict[str, Any]) -> dict[str, Any]:
+@work
+def gate(evaluation: dict[str, Any]) -> dict[str, Any]:
     """The gate: challenger against champion on the same test images."""
-    from training.flow import decide
+    from training import flow
 
-    verdict = decide(open_lake(), evaluation)
+    verdict = flow.decide(open_lake(), evaluation)
     log.info("Gate: %s. %s", verdict["verdict"], " ".join(verdict["reasons"]))
     return verdict
 
 
+@work
 def promote(verdict: dict[str, Any]) -> dict[str, Any]:
     """Appends the challenger to the champion history; a refused one is skipped, with the reasons."""
     from airflow.sdk.exceptions import AirflowSkipException
 
-    from training.flow import promote
+    from training import flow
 
     if verdict["verdict"] != "promote":
         raise AirflowSkipException("Not promoted. " + " ".join(verdict["reasons"]))
-    return promote(open_lake(), verdict)
+    return flow.promote(open_lake(), verdict)
 
 
+@work
 def close_runs(parent_run_id: str) -> None:
     """Ends every MLflow run of this training that is still running."""
-    from training.flow import close_runs
+    from training import flow
 
-    close_runs(parent_run_id)
+    flow.close_runs(parent_run_id)
 
 
-def find_feeds(fields: dict[str, Any], dag_run: Any) -> list[dict[str, Any]]:
+@work
+def find_feeds(params: Any = None, dag_run: Any = None) -> list[dict[str, Any]]:
     """One request of the predict job for each feed; a scheduled date first waits until its inboxes are complete."""
     from darkroom.inference import feeds_of_date, wait_for_inbox
 
     lake = open_lake()
-    requests = feeds_of_date(lake, fields, dag_run.partition_key, dag_run.start_date)
+    requests = feeds_of_date(lake, fields_of(params), dag_run.partition_key, dag_run.start_date)
     if str(dag_run.run_type) == "scheduled" and get_settings().inbox_wait_seconds:
         for request in requests:
             if not wait_for_inbox(
@@ -168,11 +196,15 @@ def find_feeds(fields: dict[str, Any], dag_run: Any) -> list[dict[str, Any]]:
     return requests
 
 
-def summarise_date(results: list[dict[str, Any]], dag_run: Any) -> dict[str, Any]:
+@work(outlets=[PREDICTIONS], trigger_rule="none_failed")
+def summarise(results: Any, dag_run: Any = None, outlet_events: Any = None) -> dict[str, Any]:
     """The date's summary over all feeds, with the kind of run it was."""
     from darkroom.inference import summary_of_date
 
-    return {**summary_of_date(dag_run.partition_key, results), "run_type": str(dag_run.run_type)}
+    found = summary_of_date(dag_run.partition_key, list(results or []))
+    summary = {**found, "run_type": str(dag_run.run_type)}
+    outlet_events[PREDICTIONS].extra = summary
+    return summary
 
 
 def run_url(dag_run: Any) -> str:
