@@ -11,6 +11,7 @@ import sys
 import time
 import urllib.request
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -130,6 +131,28 @@ def processes(local: Local) -> list[psutil.Process]:
     """The services that run now, each with its children below it."""
     found = [running(local, service) for service in services_of(local)]
     return [process for process in found if process is not None]
+
+
+def end_leftovers(local: Local, service: Service) -> list[psutil.Process]:
+    """Kills what a service that was killed left in its process group, and returns it.
+
+    A number that names a group is not given to another process while the group has members, so the group of a dead
+    service is its own.
+    """
+    try:
+        group = int(pid_file(local, service).read_text().split()[0])
+    except (OSError, ValueError, IndexError):
+        return []
+    if running(local, service) is not None or psutil.pid_exists(group):
+        return []
+    found = []
+    for process in psutil.process_iter():
+        with suppress(OSError, psutil.Error):
+            if os.getpgid(process.pid) == group:
+                process.kill()
+                found.append(process)
+    psutil.wait_procs(found, timeout=10)
+    return found
 
 
 def memory_of(process: psutil.Process) -> int:

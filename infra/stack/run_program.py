@@ -12,7 +12,7 @@ import sys
 import psutil
 
 from infra.local.environment import ROOT
-from infra.local.services import pid_file
+from infra.local.services import end_leftovers, pid_file
 from infra.stack.environment import stack_from_environment
 from infra.stack.machine import postgres_user
 from infra.stack.programs import programs_of
@@ -22,6 +22,7 @@ def main() -> None:
     stack = stack_from_environment()
     program = next(one for one in programs_of(stack) if one.name == sys.argv[1])
     environment = program.environment(stack)
+    end_leftovers(stack, program)  # of a predecessor that was killed: they would keep its port
     me = psutil.Process()
     pid_file(stack, program).write_text(f"{me.pid} {me.create_time()}")
     user = postgres_user() if program.as_postgres else None

@@ -14,7 +14,17 @@ import psutil
 
 from infra.local import services
 from infra.local.environment import ROOT, credentials
-from infra.local.services import CannotRun, healthy, listening, log_of, memory_of, pid_file, running, tail
+from infra.local.services import (
+    CannotRun,
+    end_leftovers,
+    healthy,
+    listening,
+    log_of,
+    memory_of,
+    pid_file,
+    running,
+    tail,
+)
 from infra.stack import setup
 from infra.stack.accounts import ensure_accounts, ensure_administrator
 from infra.stack.environment import Stack, write_private
@@ -72,6 +82,7 @@ def stop(stack: Stack, say: Callable[[str], None]) -> None:
         process.kill()
     psutil.wait_procs(alive, timeout=10)
     for program in programs_of(stack):
+        end_leftovers(stack, program)
         pid_file(stack, program).unlink(missing_ok=True)
     pid_file(stack, SUPERVISOR).unlink(missing_ok=True)
     say(f"the stack is down ({len(set(family))} processes ended)" if family else "the stack was not up")

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
+import subprocess
 from pathlib import Path
 
+import psutil
 import pyarrow as pa
 import pytest
 
@@ -12,7 +14,7 @@ from darkroom.contract import splits_table
 from darkroom.storage import open_storage
 from darkroom.tables import Table
 from infra.local.environment import credentials
-from infra.local.services import CannotRun
+from infra.local.services import CannotRun, Service, end_leftovers, pid_file
 from infra.stack import machine
 from infra.stack.accounts import add_account
 from infra.stack.compare import compare
@@ -92,6 +94,27 @@ def it_leaves_the_place_of_spark_to_airflows_connection(stack):
     assert '"host": "spark://127.0.0.1"' in environment["AIRFLOW_CONN_SPARK_DEFAULT"]
     assert environment["AIRFLOW__CORE__AUTH_MANAGER"].endswith("FabAuthManager")
     assert not [name for name in environment if "SIMPLE_AUTH_MANAGER" in name]
+
+
+def it_ends_what_a_killed_program_left_and_nothing_else(stack):
+    (stack.home / "run").mkdir(parents=True)
+    service = Service("one", [])
+    script = "sleep 300 & echo $!; wait"
+    leader = subprocess.Popen(["sh", "-c", script], stdout=subprocess.PIPE, text=True, start_new_session=True)
+    other = subprocess.Popen(["sleep", "300"], start_new_session=True)
+    try:
+        child = psutil.Process(int(leader.stdout.readline()))
+        pid_file(stack, service).write_text(f"{leader.pid} {psutil.Process(leader.pid).create_time()}")
+        assert end_leftovers(stack, service) == []
+        leader.kill()
+        leader.wait()
+        assert child.is_running()
+        assert end_leftovers(stack, service) == [child]
+        assert not child.is_running()
+        assert other.poll() is None
+    finally:
+        other.kill()
+        other.wait()
 
 
 def it_ships_the_versions_of_the_lock_file():
