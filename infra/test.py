@@ -42,7 +42,7 @@ SUITES = {
     "crash": Suite(60, [_pytest("tests/crash")]),
     "bench": Suite(60, [_script(path.name) for path in sorted((ROOT / "benchmarks").glob("[a-z]*.py"))]),
 }
-IN_ALL = ("lint", "types", "unit", "kills", "dags", "containers", "integration", "e2e", "stack")
+IN_ALL = ("lint", "types", "unit", "kills", "dags", "containers", "integration", "e2e")
 
 
 def run(names: list[str]) -> int:

@@ -69,6 +69,7 @@ CASES = {
 @pytest.fixture(scope="module")
 def runs(client, tmp_path_factory):
     """Every case's run, triggered at once: Airflow takes them one after the other."""
+    client.wait_for_dags(["prepare_dataset"])
     root = tmp_path_factory.mktemp("images")
     triggered = {}
     for name, (files, options, _, _) in CASES.items():
