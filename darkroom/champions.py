@@ -85,6 +85,13 @@ def current(lake: Storage, model: str, as_of: date | None = None) -> Champion | 
     return promoted[-1] if promoted else None
 
 
+def withdrawal(lake: Storage, model: str, package_id: str) -> dict[str, Any] | None:
+    """The newest entry that withdraws a promotion of this package; None for a package that never was withdrawn."""
+    entries = history(lake, model)
+    numbers = {one["number"] for one in entries if one["kind"] == "promoted" and one["package_id"] == package_id}
+    return next((e for e in reversed(entries) if e["kind"] == "withdrawn" and e["withdraws"] in numbers), None)
+
+
 def append(lake: Storage, model: str, entry: Mapping[str, Any], *, now: datetime) -> Champion:
     """Promotes: writes the next entry, with the fields of ``Champion``, and returns it.
 
@@ -98,7 +105,11 @@ def append(lake: Storage, model: str, entry: Mapping[str, Any], *, now: datetime
 
 
 def withdraw(lake: Storage, model: str, number: int, reason: str, *, now: datetime) -> None:
-    """Takes a promotion back for all dates, by a new entry; the one before it is champion again."""
+    """Takes a promotion back for all dates, by a new entry; the one before it is champion again.
+
+    The gate refuses the withdrawn package from then on. MLflow's alias is not moved: training.registry.repair_alias
+    does that. Raises InvalidRequest for a number that is not that of a promotion.
+    """
     kinds = {entry["number"]: entry["kind"] for entry in history(lake, model)}
     if kinds.get(number) != "promoted":
         raise InvalidRequest(

@@ -97,6 +97,8 @@ def promote_challenger(lake: Storage, verdict: dict[str, Any], now: datetime) ->
             f"The champion of {model} has changed since the gate compared with it. Run train_model again, so that the "
             "challenger is compared with the present champion."
         )
+    if withdrawn := _withdrawn(lake, model, challenger["package_id"]):
+        raise InvalidRequest(f"{withdrawn} It cannot be promoted again. Train with another seed, config or dataset.")
     task = next(task for task in plan["configs"] if task["name"] == challenger["config"])
     champion = champions.append(
         lake,
@@ -159,6 +161,8 @@ def _verdict(
 ) -> Verdict:
     if champion is not None and champion.package_id == challenger["package_id"]:
         return Verdict(False, (f"This very package is the champion already, as version {champion.version}.",))
+    if withdrawn := _withdrawn(lake, plan["model"], challenger["package_id"]):
+        return Verdict(False, (withdrawn,))
     folder = training_reports(plan["model"], plan["parent_run_id"])
     table = pq.read_table(io.BytesIO(lake.read(predictions_path(folder, challenger["config"]))))
     columns = {name: table[name].to_pylist() for name in ("content_id", "truth", "predicted", "score", "group")}
@@ -173,6 +177,17 @@ def _verdict(
     )
     rival = champion_scores(lake, plan, champion, mine) if champion else None
     return decide_gate(mine, rival)
+
+
+def _withdrawn(lake: Storage, model: str, package_id: str) -> str | None:
+    """Why a package must not come back, in one sentence; None for one that was not withdrawn."""
+    entry = champions.withdrawal(lake, model, package_id)
+    if entry is None:
+        return None
+    return (
+        f"This very package was champion, entry {entry['withdraws']}, and was withdrawn on "
+        f"{entry['promoted_at'][:10]}: {str(entry['reason']).rstrip('.')}."
+    )
 
 
 def trained_on(lake: Storage, dataset: str, split_id: str) -> frozenset[str]:

@@ -38,10 +38,10 @@ def run_commands(code: str, folder: Path, **environment: str) -> str:
     return done.stdout + done.stderr
 
 
-def run_block(code: str, folder: Path) -> str:
+def run_block(code: str, folder: Path, **settings: str) -> str:
     """What the code prints, run in ``folder`` with the lake at .darkroom/lake below it."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith("DARKROOM_")}
-    environment["PYTHONPATH"] = str(ROOT)
+    environment |= {"PYTHONPATH": str(ROOT)} | settings
     done = subprocess.run(
         [sys.executable, "-c", code],
         cwd=folder, env=environment, capture_output=True, text=True, timeout=300, check=False,

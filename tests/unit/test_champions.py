@@ -86,6 +86,17 @@ def it_goes_back_when_a_champion_is_withdrawn(lake: Storage) -> None:
         champions.withdraw(lake, "lamps", 9, "no such entry", now=at(5))
 
 
+def it_remembers_which_packages_were_withdrawn(lake: Storage) -> None:
+    champions.append(lake, "lamps", entry("aa"), now=at(1))
+    bad = champions.append(lake, "lamps", entry("bb"), now=at(2))
+    assert champions.withdrawal(lake, "lamps", "bb") is None
+    champions.withdraw(lake, "lamps", bad.number, "trained on leaked images", now=at(4))
+    found = champions.withdrawal(lake, "lamps", "bb")
+    assert found is not None
+    assert (found["withdraws"], found["reason"]) == (2, "trained on leaked images")
+    assert champions.withdrawal(lake, "lamps", "aa") is None
+
+
 def it_loses_no_promotion_when_many_race(lake: Storage) -> None:
     start = threading.Barrier(8)
 

@@ -171,6 +171,26 @@ def it_trains_again_with_another_seed_and_compares_with_the_champion(world: dict
             promote_challenger(lake, {**world["verdict"], "champion_package_id": None}, champions_now())
 
 
+def it_does_not_bring_a_withdrawn_champion_back(world: dict[str, Any]) -> None:
+    lake, request = world["lake"], {**world["request"], "model": "recalled", "configs": ["linear"]}
+    first = train_all(lake, request)
+    assert first["promoted"]["entry"] == 1
+    champions.withdraw(lake, "recalled", 1, "trained on leaked images.", now=champions_now())
+    second = train_all(lake, request)
+    assert second["results"] == []
+    assert second["verdict"]["verdict"] == "refuse"
+    (reason,) = second["verdict"]["reasons"]
+    assert "entry 1" in reason
+    assert reason.endswith("trained on leaked images.")
+    third = train_all(lake, request)
+    assert third["plan"]["changed"] is third["verdict"]["changed"] is False
+    assert third["verdict"]["reasons"] == [reason]
+    with pytest.raises(InvalidRequest, match="cannot be promoted again"):
+        promote_challenger(lake, first["verdict"], champions_now())
+    assert champions.current(lake, "recalled") is None
+    assert len(champions.history(lake, "recalled")) == 2
+
+
 def champions_now() -> Any:
     from datetime import UTC, datetime
 

@@ -1,0 +1,46 @@
+"""The snippet of docs/gate.md withdraws a champion and moves MLflow's alias."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from darkroom import champions
+from darkroom.settings import get_settings
+from darkroom.storage import open_storage
+from tests.packages import champion_of
+from tests.suites.documents import python_blocks, run_block
+from training import registry, tracking
+
+pytestmark = pytest.mark.unit
+
+
+@pytest.fixture
+def address(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """An MLflow store in SQLite."""
+    found = f"sqlite:///{tmp_path / 'mlflow.db'}"
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("DARKROOM_MLFLOW_TRACKING_URI", found)
+    get_settings.cache_clear()
+    yield found
+    get_settings.cache_clear()
+
+
+def it_withdraws_a_champion_as_the_page_says(tmp_path: Path, address: str) -> None:
+    lake = open_storage(str(tmp_path / ".darkroom" / "lake"))
+    client = tracking.open_client()
+    client.create_registered_model("phantom")
+    for version in ("1", "2"):
+        client.create_model_version("phantom", str(tmp_path))
+        entry = champion_of(lake, "phantom", seed=int(version)) | {"version": version}
+        champions.append(lake, "phantom", entry, now=datetime(2026, 3, int(version), tzinfo=UTC))
+    assert registry.repair_alias(lake, "phantom") == "2"
+    (code,) = python_blocks("gate.md")
+    run_block(code, tmp_path, DARKROOM_MLFLOW_TRACKING_URI=address)
+    champion = champions.current(lake, "phantom")
+    assert champion is not None
+    assert champion.version == "1"
+    assert str(client.get_model_version_by_alias("phantom", "champion").version) == "1"
