@@ -85,7 +85,10 @@ def decide_challenger(lake: Storage, evaluation: dict[str, Any]) -> dict[str, An
 
 
 def promote_challenger(lake: Storage, verdict: dict[str, Any], now: datetime) -> dict[str, Any]:
-    """What ``training.flow.promote`` does. Raises InvalidRequest for a refused challenger, or an overtaken verdict."""
+    """What ``training.flow.promote`` does. Raises InvalidRequest for a refused challenger, or an overtaken verdict.
+
+    Raises MachineryError where MLflow fails after the entry is written: the entry stands, and a retry moves the alias.
+    """
     if verdict["verdict"] != "promote":
         raise InvalidRequest(f"The gate refused this challenger: {' '.join(verdict['reasons'])} It cannot be promoted.")
     model, challenger = verdict["model"], verdict["challenger"]
@@ -124,15 +127,15 @@ def promote_challenger(lake: Storage, verdict: dict[str, Any], now: datetime) ->
     )
     changed = now_id != champion.package_id
     log.info("%s is champion of %s, entry %d.", challenger["config"], model, champion.number)
-    registry.repair_alias(lake, model)
-    client = tracking.open_client()
-    with tracking.reached():
-        client.set_model_version_tag(model, champion.version, "darkroom.champion_entry", str(champion.number))
-        client.update_registered_model(
-            model,
-            f"Image classifier trained on {plan['dataset']}. Champion: version {champion.version}, "
-            f"{challenger['config']}, since {champion.promoted_at:%Y-%m-%d %H:%M} UTC.",
-        )
+    if registry.repair_alias(lake, model) is not None:
+        client = tracking.open_client()
+        with tracking.reached(registry.standing(champion)):
+            client.set_model_version_tag(model, champion.version, "darkroom.champion_entry", str(champion.number))
+            client.update_registered_model(
+                model,
+                f"Image classifier trained on {plan['dataset']}. Champion: version {champion.version}, "
+                f"{challenger['config']}, since {champion.promoted_at:%Y-%m-%d %H:%M} UTC.",
+            )
     return {
         "model": model,
         "version": champion.version,

@@ -85,17 +85,24 @@ def register(client: MlflowClient, model: str, run_id: str, model_id: str, tags:
     return registered
 
 
+def standing(champion: champions.Champion | None) -> str:
+    """What holds when MLflow fails after the champion history was written."""
+    entry = f"entry {champion.number} of the champion history stands" if champion else "no champion stands"
+    return f"{entry}; the alias follows on the next try"
+
+
 def repair_alias(lake: Storage, model: str) -> str | None:
     """Points the alias ``champion`` to what the champion history says, and returns that version.
 
     None where there is no champion (the alias is then removed), or where MLflow does not know the version, which
-    a warning tells: batch inference does not need MLflow.
+    a warning tells: batch inference does not need MLflow. Raises MachineryError where MLflow does not answer; the
+    history stands then, and the next call moves the alias.
     """
     import mlflow
 
     client = open_client()
     champion = champions.current(lake, model)
-    with reached():
+    with reached(standing(champion)):
         try:
             if champion is None:
                 client.delete_registered_model_alias(model, ALIAS)

@@ -42,8 +42,8 @@ def open_client() -> MlflowClient:
 
 
 @contextmanager
-def reached() -> Iterator[None]:
-    """Turns what MLflow raises into a MachineryError that names the server."""
+def reached(standing: str = "nothing was promoted") -> Iterator[None]:
+    """Turns what MLflow raises into a MachineryError that names the server; ``standing`` says what holds then."""
     import mlflow
 
     try:
@@ -52,7 +52,7 @@ def reached() -> Iterator[None]:
         first_line = next(iter(str(error).splitlines()), "")[:300]
         raise MachineryError(
             f"MLflow at {get_settings().mlflow_tracking_uri} did not do what was asked: {first_line}. "
-            "Check that it answers, then run the task again; nothing was promoted."
+            f"Check that it answers, then run the task again; {standing}."
         ) from error
 
 

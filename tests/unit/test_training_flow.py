@@ -12,7 +12,7 @@ import pytest
 
 from darkroom import champions
 from darkroom.contract import raw_blob
-from darkroom.errors import DataError, InvalidRequest
+from darkroom.errors import DataError, InvalidRequest, MachineryError
 from darkroom.model import load_package
 from darkroom.settings import get_settings
 from darkroom.storage import Storage, open_storage
@@ -189,6 +189,32 @@ def it_does_not_bring_a_withdrawn_champion_back(world: dict[str, Any]) -> None:
         promote_challenger(lake, first["verdict"], champions_now())
     assert champions.current(lake, "recalled") is None
     assert len(champions.history(lake, "recalled")) == 2
+
+
+def it_says_what_stands_when_mlflow_fails_halfway_and_finishes_on_a_retry(
+    world: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lake, client, challenger = world["lake"], tracking.open_client(), world["evaluation"]["challenger"]
+    version = registry.register(client, "halfway", challenger["run_id"], challenger["model_id"], {})
+    verdict = {**world["verdict"], "model": "halfway", "version": str(version.version), "champion_package_id": None}
+    with monkeypatch.context() as patch:
+        patch.setenv("DARKROOM_MLFLOW_TRACKING_URI", "http://127.0.0.1:9")  # nothing answers there
+        patch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+        get_settings.cache_clear()
+        with pytest.raises(MachineryError, match=r"entry 1 of .* stands; the alias follows on the next try") as caught:
+            promote_challenger(lake, verdict, champions_now())
+        assert "nothing was promoted" not in caught.value.message
+    get_settings.cache_clear()
+    tracking.open_client()
+    assert promote_challenger(lake, verdict, champions_now())["entry"] == 1
+    assert len(champions.history(lake, "halfway")) == 1
+    assert str(client.get_model_version_by_alias("halfway", "champion").version) == str(version.version)
+    assert client.get_model_version("halfway", str(version.version)).tags["darkroom.champion_entry"] == "1"
+
+
+def it_promotes_where_mlflow_has_lost_the_version(world: dict[str, Any]) -> None:
+    verdict = {**world["verdict"], "model": "unknown-to-mlflow", "champion_package_id": None}
+    assert promote_challenger(world["lake"], verdict, champions_now())["entry"] == 1
 
 
 def champions_now() -> Any:
