@@ -32,10 +32,11 @@ def run_job(argv: Sequence[str], work: Work) -> int:
         arguments = _parse(argv)
         outcome = arguments.outcome
         content, name, code = work(_request(arguments.request)), RESULT_FILE, 0
+        text = _as_json(content)
     except Exception as error:  # noqa: BLE001 - the border of the process: every error becomes an outcome
         traceback.print_exc()
         content, name, code = as_darkroom_error(error).as_dict(), ERROR_FILE, 1
-    text = json.dumps(content, ensure_ascii=False, sort_keys=True, allow_nan=False)
+        text = _as_json(content)
     try:
         if outcome:
             _leave(outcome, name, text.encode())
@@ -97,6 +98,16 @@ def _request(text: str) -> dict[str, Any]:
     if not isinstance(request, dict):
         raise InvalidRequest(f"The request is a JSON {type(request).__name__}. Expected an object. Got: {text[:200]}")
     return request
+
+
+def _as_json(content: dict[str, Any]) -> str:
+    try:
+        return json.dumps(content, ensure_ascii=False, sort_keys=True, allow_nan=False)
+    except (ValueError, TypeError) as error:
+        raise MachineryError(
+            f"The job's result cannot be kept as JSON ({error}). Expected text, finite numbers, lists and maps. "
+            "This is a fault of the job: report it with the log."
+        ) from error
 
 
 def _leave(place: str, name: str, content: bytes) -> None:

@@ -56,6 +56,19 @@ def it_makes_a_machinery_error_of_what_nobody_expected(tmp_path: Path, capfd: py
     assert "Traceback" in capfd.readouterr().err
 
 
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), b"bytes"])
+def it_leaves_an_error_where_the_result_is_no_json(
+    value: Any, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert run("{}", tmp_path, lambda _: {"score": value}) == 1
+    assert not (tmp_path / "result.json").exists()
+    told = json.loads((tmp_path / "error.json").read_text())
+    assert told["error"] == "MachineryError"
+    assert told["message"].startswith("The job's result cannot be kept as JSON")
+    with pytest.raises(MachineryError, match="finite numbers"):
+        [read_outcome(line) for line in capfd.readouterr().out.splitlines()]
+
+
 @pytest.mark.parametrize("request_text", ["", "{", "[1]", "null", '"text"'])
 def it_refuses_a_request_that_is_no_json_object(request_text: str, tmp_path: Path) -> None:
     assert run(request_text, tmp_path, lambda request: request) == 1
