@@ -2,7 +2,8 @@
 
 Rules, in this order; each failed one is a reason, and one reason is enough to refuse:
 1. Both models were scored on the same images, with finite probabilities, and the champion could be scored at all.
-2. What either model was trained on does not count. Enough images are left, and enough of every class.
+2. What either model was trained on does not count. Enough images are left, and enough of every class that the
+   challenger can name, whether or not it occurs among them.
 3. The lower end of the challenger's 95 % bootstrap interval of balanced accuracy is above chance (1 / classes).
 4. Every class's recall reaches a floor.
 5. With a champion: the 95 % interval of the paired difference excludes a loss of more than the margin.
@@ -81,8 +82,13 @@ class _Images:
     groups: np.ndarray | None
 
 
-def decide(challenger: Scores, champion: Scores | None, policy: GatePolicy | None = None) -> Verdict:
-    """Compares the challenger with chance and, where there is one, with the champion."""
+def decide(
+    challenger: Scores, champion: Scores | None, classes: Sequence[str], policy: GatePolicy | None = None
+) -> Verdict:
+    """Compares the challenger with chance and, where there is one, with the champion.
+
+    ``classes`` are those of the challenger's package: each of them must occur often enough.
+    """
     policy = policy or GatePolicy()
     faults = [fault for scores in (challenger, champion) if scores for fault in _faults(scores)]
     if not faults and champion and set(challenger.content_ids) != set(champion.content_ids):
@@ -92,7 +98,7 @@ def decide(challenger: Scores, champion: Scores | None, policy: GatePolicy | Non
         )
     if faults:
         return Verdict(False, tuple(faults))
-    images, seen = _images_that_count(challenger, champion)
+    images, seen = _images_that_count(challenger, champion, classes)
     figures: dict[str, Any] = {"images": len(images.truth), "left_out_as_trained_on": seen, "chance": None}
     faults = _too_few(images, policy)
     if faults:
@@ -151,10 +157,10 @@ def _faults(scores: Scores) -> list[str]:
     return faults
 
 
-def _images_that_count(challenger: Scores, champion: Scores | None) -> tuple[_Images, int]:
+def _images_that_count(challenger: Scores, champion: Scores | None, known: Sequence[str]) -> tuple[_Images, int]:
     trained_on = challenger.trained_on | (champion.trained_on if champion else frozenset())
     keep = [position for position, key in enumerate(challenger.content_ids) if key not in trained_on]
-    classes = sorted(set(challenger.truth) | set(challenger.predicted))
+    classes = sorted({*known, *challenger.truth, *challenger.predicted})
     index = {name: k for k, name in enumerate(classes)}
     predicted = None
     if champion:

@@ -179,7 +179,8 @@ def _verdict(
         trained_on=trained_on(lake, plan["dataset"], plan["split_id"]),
     )
     rival = champion_scores(lake, plan, champion, mine) if champion else None
-    return decide_gate(mine, rival)
+    package = load_package(lake, challenger["package"], package_id=challenger["package_id"], threads=THREADS)
+    return decide_gate(mine, rival, package.classes)
 
 
 def _withdrawn(lake: Storage, model: str, package_id: str) -> str | None:

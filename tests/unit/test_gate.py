@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from darkroom.gate import GatePolicy, Scores, decide
+from darkroom import gate
+from darkroom.gate import GatePolicy, Scores, Verdict
 
 pytestmark = pytest.mark.unit
 
@@ -28,6 +29,15 @@ def scores(
             predicted[k] = "b" if label == "a" else "a"
     ids = [f"image{k}" for k in range(count)]
     return dataclasses.replace(Scores(name, ids, truth, predicted, [0.9] * count), **changes)
+
+
+def decide(
+    challenger: Scores,
+    champion: Scores | None,
+    policy: GatePolicy | None = None,
+    classes: tuple[str, ...] = ("a", "b"),
+) -> Verdict:
+    return gate.decide(challenger, champion, classes, policy)
 
 
 def it_promotes_a_first_model_that_is_above_chance() -> None:
@@ -116,7 +126,7 @@ def broken(**changes: Any) -> Scores:
         (scores(0.9, 0.9), broken(content_ids=[f"other{k}" for k in range(400)]), "not the same ones"),
         (scores(0.9, 0.9), Scores.unavailable("The champion", "its package is gone."), "its package is gone"),
         (Scores.unavailable("The challenger", "no prediction."), None, "no prediction"),
-        (scores(0.9, 0.9, truth=["a"] * 400, predicted=["a"] * 400), None, "Only 1 class"),
+        (scores(0.9, 0.9, truth=["a"] * 400, predicted=["a"] * 400), None, "Only 0 images of b"),
         (Scores("empty", [], [], [], []), None, "Only 0 images"),
     ],
 )
@@ -140,6 +150,19 @@ def it_needs_enough_images_of_each_class() -> None:
     verdict = decide(few, None)
     assert not verdict.promote
     assert any("Only 5 images of b" in reason for reason in verdict.reasons)
+
+
+def it_refuses_where_a_class_of_the_model_is_missing_from_the_test_images() -> None:
+    mine = scores(0.9, 0.9)
+    assert decide(mine, None).promote
+    verdict = decide(mine, None, classes=("a", "b", "rare"))
+    assert not verdict.promote
+    assert verdict.reasons == ("Only 0 images of rare; at least 10 are needed.",)
+
+
+def it_needs_two_classes() -> None:
+    one = scores(0.9, 0.9, truth=["a"] * 400, predicted=["a"] * 400)
+    assert decide(one, None, classes=("a",)).reasons == ("Only 1 class occurs; at least two are needed.",)
 
 
 def it_is_less_sure_of_grouped_images() -> None:

@@ -217,6 +217,29 @@ def it_promotes_where_mlflow_has_lost_the_version(world: dict[str, Any]) -> None
     assert promote_challenger(world["lake"], verdict, champions_now())["entry"] == 1
 
 
+def it_hands_the_gate_the_classes_of_the_package(world: dict[str, Any]) -> None:
+    import io
+
+    import pyarrow.parquet as pq
+
+    from training.decision import _verdict
+    from training.evaluate import predictions_path
+
+    lake, plan, challenger = world["lake"], world["plan"], world["evaluation"]["challenger"]
+    folder = "reports/training/lamps/"
+    there = predictions_path(folder + plan["parent_run_id"], challenger["config"])
+    table = pq.read_table(io.BytesIO(lake.read(there)))
+    bright = table.filter(
+        [truth == said == "BRIGHT" for truth, said in zip(table["truth"].to_pylist(), table["predicted"].to_pylist())]
+    )
+    out = io.BytesIO()
+    pq.write_table(bright, out)
+    lake.write(predictions_path(folder + "one-class", challenger["config"]), out.getvalue())
+    verdict = _verdict(lake, {**plan, "parent_run_id": "one-class"}, challenger, None)
+    assert not verdict.promote
+    assert any("Only 0 images of DARK" in reason for reason in verdict.reasons)
+
+
 def champions_now() -> Any:
     from datetime import UTC, datetime
 
