@@ -220,6 +220,7 @@ def it_promotes_where_mlflow_has_lost_the_version(world: dict[str, Any]) -> None
 def it_hands_the_gate_the_classes_of_the_package(world: dict[str, Any]) -> None:
     import io
 
+    import pyarrow.compute as pc
     import pyarrow.parquet as pq
 
     from training.decision import _verdict
@@ -229,9 +230,7 @@ def it_hands_the_gate_the_classes_of_the_package(world: dict[str, Any]) -> None:
     folder = "reports/training/lamps/"
     there = predictions_path(folder + plan["parent_run_id"], challenger["config"])
     table = pq.read_table(io.BytesIO(lake.read(there)))
-    bright = table.filter(
-        [truth == said == "BRIGHT" for truth, said in zip(table["truth"].to_pylist(), table["predicted"].to_pylist())]
-    )
+    bright = table.filter((pc.field("truth") == "BRIGHT") & (pc.field("predicted") == "BRIGHT"))
     out = io.BytesIO()
     pq.write_table(bright, out)
     lake.write(predictions_path(folder + "one-class", challenger["config"]), out.getvalue())
