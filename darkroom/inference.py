@@ -10,7 +10,7 @@ from typing import Any
 
 from darkroom import champions
 from darkroom.contract import inbox, inbox_binding
-from darkroom.errors import InvalidRequest
+from darkroom.errors import InvalidRequest, NoChampion, UserError
 from darkroom.requests import BatchRequest, checked_partition_date, parse_request
 from darkroom.settings import get_settings
 from darkroom.storage import Storage
@@ -23,8 +23,11 @@ def feeds_of_date(
 ) -> list[dict[str, Any]]:
     """One request of the predict job for each feed of the date.
 
-    ``fields`` are those of BatchRequest; ``predicted_at`` is when the run began, UTC. Raises InvalidRequest for an
-    unusable date, an unknown feed or a binding that cannot be read, and NoChampion where a feed's model has none.
+    ``fields`` are those of BatchRequest; ``predicted_at`` is when the run began, UTC. Where no feed is asked for by
+    name, a folder that cannot be classified (no champion, an unusable name or binding) is left out: one warning tells
+    of all of them, and each request names them in ``left_out``, for the date's summary. Raises InvalidRequest for an
+    unusable date or an unknown feed. Raises what is wrong with a feed, InvalidRequest or NoChampion, where it was
+    asked for by name, and what is wrong with all of them where none can be classified.
     """
     dt = checked_partition_date(partition_key)
     request = parse_request(BatchRequest, fields)
@@ -38,15 +41,28 @@ def feeds_of_date(
     feeds = request.feeds or known
     if not feeds:
         log.warning("There is no feed below inbox/: nothing to classify on %s.", dt)
-    requests = []
+    requests: list[dict[str, Any]] = []
+    faults: dict[str, UserError] = {}
     for feed in sorted(set(feeds)):
-        model = bound_model(lake, feed)
-        champion = champions.resolve_champion(lake, model)
+        try:
+            model = bound_model(lake, feed)
+            champion = champions.resolve_champion(lake, model)
+        except (InvalidRequest, NoChampion) as fault:
+            if request.feeds:
+                raise
+            faults[feed] = fault
+            continue
         log.info("Feed %s on %s goes to version %s of %s.", feed, dt, champion["version"], model)
         requests.append(
             {"feed": feed, "model": model, "dt": dt, "champion": champion, "predicted_at": predicted_at.isoformat()}
         )
-    return requests
+    if faults:
+        told = " ".join(f"{feed}: {fault.message}" for feed, fault in faults.items())
+        if not requests:
+            kind = NoChampion if all(isinstance(fault, NoChampion) for fault in faults.values()) else InvalidRequest
+            raise kind(f"No feed below inbox/ can be classified. {told}")
+        log.warning("Left out on %s, since they cannot be classified. %s", dt, told)
+    return [{**each, "left_out": list(faults)} for each in requests]
 
 
 def bound_model(lake: Storage, feed: str) -> str:
@@ -88,13 +104,17 @@ def wait_for_inbox(
 def summary_of_date(dt: str, results: list[dict[str, Any]]) -> dict[str, Any]:
     """The run's summary over all feeds: small numbers, for the log, the asset event and the demo's last screen."""
     feeds = [result["feed"] for result in results]
+    left_out = sorted({feed for result in results for feed in result["left_out"]})
     images = sum(int(result["images"]) for result in results)
     log.info("%s: %d images in %d feeds.", dt, images, len(feeds))
+    if left_out:
+        log.warning("%s: left out, since they cannot be classified: %s. find_feeds says why.", dt, ", ".join(left_out))
     if not images:
         log.warning("No images had arrived for %s. Zero rows were written.", dt)
     return {
         "dt": dt,
         "feeds": feeds,
+        "left_out": left_out,
         "models": sorted({str(result["model"]) for result in results}),
         "images": images,
         "problems": sum(int(result["problems"]) for result in results),

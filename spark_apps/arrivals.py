@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from darkroom.codedigest import code_digest
 from darkroom.contract import CONTRACT_VERSION, inbox, predictions_table, stable_hash
@@ -41,6 +41,7 @@ class PredictRequest(BaseModel):
     dt: str
     champion: ChampionOfRequest
     predicted_at: datetime
+    left_out: list[str] = Field(default_factory=list, description="Feeds of the date that cannot be classified.")
 
     @field_validator("dt")
     @classmethod

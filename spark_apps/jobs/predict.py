@@ -27,7 +27,7 @@ def classify(request: dict[str, Any]) -> dict[str, Any]:
     plan = plan_prediction(lake, request)
     if plan.earlier is not None:
         log.info("Nothing changed: these %s images were classified so before.", f"{plan.earlier['images']:,}")
-        return {**write_summary(lake, plan.earlier), "changed": False}
+        return {**write_summary(lake, plan.earlier), "left_out": plan.request.left_out, "changed": False}
     if plan.blobs:
         with spark_session("darkroom-predict") as spark:
             working = time.monotonic()
@@ -39,7 +39,7 @@ def classify(request: dict[str, Any]) -> dict[str, Any]:
     files = counts.pop("files")
     summary = summarise(plan, counts, seconds, time.monotonic() - started)
     commit_predictions(plan, files, summary)
-    return {**write_summary(lake, summary), "changed": True}
+    return {**write_summary(lake, summary), "left_out": plan.request.left_out, "changed": True}
 
 
 def summarise(plan: Prediction, counts: dict[str, Any], seconds: float, total: float) -> dict[str, Any]:

@@ -7,9 +7,11 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from darkroom import champions
 from darkroom.errors import InvalidRequest, NoChampion
 from darkroom.inference import bound_model, feeds_of_date, summary_of_date, wait_for_inbox
 from darkroom.settings import get_settings
+from tests.packages import champion_of
 
 pytestmark = pytest.mark.unit
 
@@ -51,6 +53,43 @@ def it_names_the_feeds_it_knows_when_asked_for_another(lake):
 def it_says_in_one_sentence_that_there_is_no_champion(lake):
     lake.write("inbox/ward-a/dt=2026-01-01/1.png", b"x")
     with pytest.raises(NoChampion, match="ward-a"):
+        feeds_of_date(lake, {}, "2026-01-01", NOON)
+
+
+def with_champion(lake, model):
+    champions.append(lake, model, champion_of(lake, model), now=NOON)
+
+
+def it_leaves_out_what_cannot_be_classified_and_says_so_once(lake, caplog):
+    with_champion(lake, "ward-a")
+    for feed in ("ward-a", "ward-b", "Ward C"):
+        lake.write(f"inbox/{feed}/dt=2026-01-01/1.png", b"x")
+    lake.write("inbox/ward-d/_feed.json", b"no json")
+    (request,) = feeds_of_date(lake, {}, "2026-01-01", NOON)
+    assert request["feed"] == "ward-a"
+    assert request["left_out"] == ["Ward C", "ward-b", "ward-d"]
+    (warning,) = [record for record in caplog.records if record.levelname == "WARNING"]
+    for said in ("Ward C: The name", "ward-b: The model 'ward-b' has no champion", "ward-d: ", "_feed.json"):
+        assert said in warning.getMessage()
+
+
+def it_refuses_a_feed_without_a_champion_that_was_asked_for_by_name(lake):
+    with_champion(lake, "ward-a")
+    for feed in ("ward-a", "ward-b"):
+        lake.write(f"inbox/{feed}/dt=2026-01-01/1.png", b"x")
+    with pytest.raises(NoChampion, match="ward-b"):
+        feeds_of_date(lake, {"feeds": ["ward-a", "ward-b"]}, "2026-01-01", NOON)
+    (request,) = feeds_of_date(lake, {"feeds": ["ward-a"]}, "2026-01-01", NOON)
+    assert request["left_out"] == []
+
+
+def it_names_every_feed_where_none_can_be_classified(lake):
+    lake.write("inbox/ward-a/dt=2026-01-01/1.png", b"x")
+    lake.write("inbox/ward-b/dt=2026-01-01/1.png", b"x")
+    with pytest.raises(NoChampion, match=r"No feed .* ward-a: .* ward-b: "):
+        feeds_of_date(lake, {}, "2026-01-01", NOON)
+    lake.write("inbox/Ward C/dt=2026-01-01/1.png", b"x")
+    with pytest.raises(InvalidRequest, match="Ward C: "):
         feeds_of_date(lake, {}, "2026-01-01", NOON)
 
 
@@ -98,11 +137,11 @@ def it_stops_waiting_for_an_inbox_that_stays_empty(lake):
 
 def it_sums_up_a_date_over_its_feeds():
     results = [
-        {"feed": "a", "model": "m", "images": 3, "problems": 1, "changed": True},
-        {"feed": "b", "model": "m", "images": 0, "problems": 0, "changed": False},
+        {"feed": "a", "model": "m", "images": 3, "problems": 1, "left_out": ["c"], "changed": True},
+        {"feed": "b", "model": "m", "images": 0, "problems": 0, "left_out": ["c"], "changed": False},
     ]
     expected = {"dt": "2026-01-01", "feeds": ["a", "b"], "models": ["m"], "images": 3, "problems": 1, "changed": True}
-    assert summary_of_date("2026-01-01", results) == expected
+    assert summary_of_date("2026-01-01", results) == {**expected, "left_out": ["c"]}
 
 
 def it_says_that_a_date_without_images_has_zero_rows(caplog):

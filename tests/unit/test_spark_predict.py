@@ -101,9 +101,9 @@ def it_does_nothing_a_second_time(spark: Any, lake: Storage, monkeypatch: pytest
     from darkroom.settings import get_settings
 
     get_settings.cache_clear()
-    again = classify(request | {"predicted_at": "2026-05-05T00:00:00Z"})
+    again = classify(request | {"predicted_at": "2026-05-05T00:00:00Z", "left_out": ["ward-b"]})
     get_settings.cache_clear()
-    assert again == {**first, "changed": False}
+    assert again == {**first, "left_out": ["ward-b"], "changed": False}
     assert Table(lake, predictions_table("lamps")).version() == version
 
 
