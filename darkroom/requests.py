@@ -213,14 +213,30 @@ def parse_request(kind: type[RequestType], fields: dict[str, Any]) -> RequestTyp
     try:
         return kind.model_validate(fields)
     except ValidationError as error:
-        faults = []
-        for fault in error.errors():
-            name = ".".join(str(part) for part in fault["loc"]) or "the form"
-            received = f" (received {fault['input']!r})" if fault["loc"] else ""
-            faults.append(f"{name}: {fault['msg'].removeprefix('Value error, ')}{received}")
         raise InvalidRequest(
-            "The request cannot be used. " + "; ".join(faults) + ". Correct it and trigger again."
+            f"The request cannot be used. {told_faults(error, 'the form')}. Correct it and trigger again."
         ) from None
+
+
+def checked_job(kind: type[RequestType], fields: dict[str, Any], job: str) -> RequestType:
+    """What a job or a step is asked for, checked; every fault of it in one InvalidRequest that names the ``job``."""
+    try:
+        return kind.model_validate(fields)
+    except ValidationError as error:
+        expected = ", ".join(kind.model_fields)
+        raise InvalidRequest(
+            f"The {job} request cannot be used. {told_faults(error, 'the request')}. Expected {expected}."
+        ) from None
+
+
+def told_faults(error: ValidationError, whole: str) -> str:
+    """Every fault on one line, each with its field and what was received; ``whole`` names faults of no one field."""
+    faults = []
+    for fault in error.errors():
+        name = ".".join(str(part) for part in fault["loc"]) or whole
+        received = f" (received {fault['input']!r})" if fault["loc"] and fault["type"] != "missing" else ""
+        faults.append(f"{name}: {fault['msg'].removeprefix('Value error, ')}{received}")
+    return "; ".join(faults)
 
 
 def checked_partition_date(key: str | None) -> str:

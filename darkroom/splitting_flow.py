@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict
 
 from darkroom.contract import checked_name, images_table, splits_table
 from darkroom.errors import CommitConflict, InvalidRequest
+from darkroom.requests import checked_job
 from darkroom.splitting import SplitOptions, SplitResult, checked_options, identity, split
 from darkroom.splitting.contents import MANIFEST_COLUMNS
 from darkroom.storage import Storage
@@ -117,10 +118,6 @@ def _parent(history: list[dict[str, Any]], wanted: SplitRequest, options: SplitO
 
 
 def _checked(unchecked: dict[str, Any]) -> SplitRequest:
-    try:
-        request = SplitRequest.model_validate(unchecked)
-    except ValidationError as error:
-        faults = "; ".join(f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}" for fault in error.errors())
-        raise InvalidRequest(f"The split request cannot be used: {faults}. Correct it and run again.") from error
+    request = checked_job(SplitRequest, unchecked, "split")
     checked_name(request.dataset)
     return request

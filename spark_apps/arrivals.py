@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from darkroom.codedigest import code_digest
 from darkroom.contract import CONTRACT_VERSION, inbox, predictions_table, stable_hash
-from darkroom.errors import InvalidRequest
 from darkroom.model import load_package
+from darkroom.requests import checked_job
 from darkroom.storage import Blob, Storage
 from darkroom.tables import AddedFile, Table
 
@@ -81,12 +81,7 @@ class Prediction:
 
 def plan_prediction(lake: Storage, request: dict[str, Any]) -> Prediction:
     """Lists the inbox once and compares with the last commit. Raises InvalidRequest and ModelError."""
-    try:
-        asked = PredictRequest.model_validate(request)
-    except ValidationError as error:
-        faults = "; ".join(f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}" for fault in error.errors())
-        expected = ", ".join(PredictRequest.model_fields)
-        raise InvalidRequest(f"The predict request cannot be used. {faults}. Expected {expected}.") from None
+    asked = checked_job(PredictRequest, request, "predict")
     table = Table(lake, predictions_table(asked.model))
     number = table.commit_number(asked.partition)
     model = load_package(lake, asked.champion.package, package_id=asked.champion.package_id)

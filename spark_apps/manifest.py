@@ -11,13 +11,14 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
 from darkroom.contract import CONTRACT_VERSION, IMAGES_SCHEMA, checked_name, images_table, stable_hash
 from darkroom.decode import one_thread
 from darkroom.duplicates import Clusters, find_clusters
-from darkroom.errors import DataError, InvalidRequest
+from darkroom.errors import DataError
 from darkroom.imagestats import THUMBNAIL_SIDE, Measurement, measure
+from darkroom.requests import checked_job
 from darkroom.sources.layout import LayoutOptions, describe_all
 from darkroom.storage import Storage
 from darkroom.tables import Table
@@ -67,10 +68,7 @@ class Manifest:
 
 def plan_manifest(lake: Storage, request: dict[str, Any]) -> Manifest:
     """Read the index and derive labels and version; no image is opened. Raises InvalidRequest and DataError."""
-    try:
-        asked = ManifestRequest.model_validate(request)
-    except ValidationError as error:
-        raise InvalidRequest(f"The manifest request cannot be used: {error}. Expected {_request_fields()}.") from None
+    asked = checked_job(ManifestRequest, request, "manifest")
     checked_name(asked.dataset)
     try:
         with lake.open(asked.raw_index) as stream:
@@ -200,7 +198,3 @@ def summarize(rows: pa.Table, near: dict[str, Any]) -> dict[str, Any]:
         "near_leaks_between_given_splits": len(nearly),  # clusters that cross, none of whose contents does
         "contradictions": sum(len(found) > 1 for found in labels_of.values()),
     }
-
-
-def _request_fields() -> str:
-    return ", ".join(ManifestRequest.model_fields)

@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
 from darkroom.contract import SPLITS, examples_table, images_table, splits_table
 from darkroom.decode import one_thread
-from darkroom.errors import DataError, InvalidRequest
+from darkroom.errors import DataError
+from darkroom.requests import checked_job
 from darkroom.storage import Storage
 from darkroom.tables import AddedFile, Table
 from darkroom.transform import ImageProblem, ImageTransform
@@ -75,11 +76,7 @@ class Preprocessing:
 
 def plan_preprocessing(lake: Storage, request: dict[str, Any]) -> Preprocessing:
     """Find out what is missing; no image is opened. Raises InvalidRequest and DataError."""
-    try:
-        asked = PreprocessRequest.model_validate(request)
-    except ValidationError as error:
-        expected = ", ".join(PreprocessRequest.model_fields)
-        raise InvalidRequest(f"The preprocess request cannot be used: {error}. Expected {expected}.") from None
+    asked = checked_job(PreprocessRequest, request, "preprocess")
     images = Table(lake, images_table(asked.dataset)).read({"version": asked.version}, columns=["content_id", "uri"])
     split = Table(lake, splits_table(asked.dataset)).read({"split_id": asked.split_id}, columns=["content_id", "split"])
     for what, name, rows in (("version", asked.version, images), ("split", asked.split_id, split)):

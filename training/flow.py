@@ -10,12 +10,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
 from darkroom import champions
 from darkroom.codedigest import code_digest
 from darkroom.contract import stable_hash
 from darkroom.errors import InvalidRequest
+from darkroom.requests import checked_job
 from darkroom.storage import Storage
 from training import receipts
 from training.config import KerasConfig, known_configs, load_config
@@ -48,11 +49,7 @@ def plan(lake: Storage, request: dict[str, Any]) -> dict[str, Any]:
     """
     from training import tracking
 
-    try:
-        asked = PlanRequest.model_validate(request)
-    except ValidationError as error:
-        expected = ", ".join(PlanRequest.model_fields)
-        raise InvalidRequest(f"The training request cannot be used: {error}. Expected {expected}.") from None
+    asked = checked_job(PlanRequest, request, "training")
     names = list(dict.fromkeys(asked.configs or known_configs()))
     configs = [load_config(name) for name in names]
     metrics = sorted({config.primary_metric for config in configs})

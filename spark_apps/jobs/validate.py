@@ -8,13 +8,14 @@ import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
 from darkroom.codedigest import code_digest
 from darkroom.contract import SPLITS, dataset_reports, images_table, splits_table, stable_hash
 from darkroom.errors import InvalidRequest, ValidationFailed
 from darkroom.expectations import ValidationLimits, plan_expectations
 from darkroom.outcome import run_job
+from darkroom.requests import checked_job
 from darkroom.splitting import SplitOptions
 from darkroom.storage import Storage, open_lake
 from darkroom.tables import Table
@@ -53,11 +54,7 @@ def validate(request: dict[str, Any]) -> dict[str, Any]:
 
 def checked_request(unchecked: dict[str, Any]) -> ValidateRequest:
     """Raises InvalidRequest that names the wrong fields."""
-    try:
-        return ValidateRequest.model_validate(unchecked)
-    except ValidationError as error:
-        faults = "; ".join(f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}" for fault in error.errors())
-        raise InvalidRequest(f"The validation request cannot be used: {faults}. Correct it and run again.") from None
+    return checked_job(ValidateRequest, unchecked, "validation")
 
 
 def existing_result(lake: Storage, asked: ValidateRequest) -> dict[str, Any] | None:

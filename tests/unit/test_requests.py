@@ -8,6 +8,9 @@ from darkroom.errors import InvalidRequest
 from darkroom.expectations import ValidationLimits
 from darkroom.requests import BatchRequest, PrepareRequest, TrainRequest, checked_partition_date, parse_request
 from darkroom.splitting.options import Counts, Proportions, checked_options
+from spark_apps.manifest import plan_manifest
+from spark_apps.preprocess import plan_preprocessing
+from training import flow
 
 pytestmark = pytest.mark.unit
 
@@ -121,3 +124,18 @@ def it_refuses_unknown_fields_in_every_form(kind):
 def it_reads_a_label_map_or_a_pattern():
     assert parse_request(PrepareRequest, {"labels": '{"a": "b"}'}).layout()["labels"] == {"a": "b"}
     assert parse_request(PrepareRequest, {"labels": "^([a-z]+)"}).layout()["labels"] == "^([a-z]+)"
+
+
+@pytest.mark.parametrize(
+    ("plan", "job"),
+    [(plan_manifest, "manifest"), (plan_preprocessing, "preprocess"), (flow.plan, "training")],
+)
+def it_tells_each_fault_of_a_steps_request_in_one_line(lake, plan, job):
+    with pytest.raises(InvalidRequest) as caught:
+        plan(lake, {"dataset": 7, "colour": "red"})
+    told = caught.value.message
+    assert told.startswith(f"The {job} request cannot be used. dataset: Input should be a valid string (received 7); ")
+    assert "colour: Extra inputs are not permitted (received 'red')" in told
+    assert ": Field required" in told
+    assert "\n" not in told
+    assert "pydantic" not in told
