@@ -18,11 +18,12 @@ from darkroom.decode import one_thread
 from darkroom.duplicates import Clusters, find_clusters
 from darkroom.errors import DataError
 from darkroom.imagestats import THUMBNAIL_SIDE, Measurement, measure
+from darkroom.reader import ImageReader
 from darkroom.requests import checked_job
 from darkroom.sources.layout import LayoutOptions, describe_all
 from darkroom.storage import Storage
 from darkroom.tables import Table
-from spark_apps.images import ImageReader, partition_count
+from spark_apps.images import partition_count
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession

@@ -10,7 +10,6 @@ import hashlib
 import json
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +21,7 @@ from darkroom.decode import ImageFile, one_thread
 from darkroom.errors import DataError, InvalidRequest, ModelError
 from darkroom.imagestats import measure
 from darkroom.model import BATCH, Model, load_package
+from darkroom.reader import is_local, read_in_order
 from darkroom.settings import get_settings
 from darkroom.storage import Storage
 from darkroom.tables import AddedFile
@@ -33,7 +33,6 @@ if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
 
 SHOWN_PROBLEMS = 50  # a summary names at most so many bad files
-_READERS = 8  # blobs of an object store that a worker fetches at a time
 _READ_AT_ONCE = 64 * 2**20  # bytes of images that a worker holds, more only for a single larger one
 
 WRITTEN_SCHEMA = pa.schema(
@@ -141,7 +140,8 @@ def classify_files(lake: Storage, model: Model, files: Sequence[tuple[str, int]]
     rows: list[dict[str, Any]] = []
     pixels: list[np.ndarray] = []
     positions: list[int] = []
-    for (path, size), (image_id, data) in zip(files, _read_all(lake, files), strict=True):
+    arriving = read_in_order(lambda file: _read(lake, *file), files, local=is_local(lake))
+    for (path, size), (image_id, data) in zip(files, arriving, strict=True):
         image = ImageFile(data)
         seen = measure(image)
         row = {
@@ -182,15 +182,6 @@ def _groups(files: Iterator[tuple[str, int]]) -> Iterator[list[tuple[str, int]]]
                 start, held = end, 0
             held += size
         yield group[start:]
-
-
-def _read_all(lake: Storage, files: Sequence[tuple[str, int]]) -> Iterator[tuple[str, bytes]]:
-    """(sha256, bytes) of each file, in order; fetched side by side where they come over a network."""
-    if lake.root.startswith("/"):
-        yield from (_read(lake, path, size) for path, size in files)
-        return
-    with ThreadPoolExecutor(_READERS) as pool:
-        yield from pool.map(lambda pair: _read(lake, *pair), files)
 
 
 def _read(lake: Storage, path: str, size: int) -> tuple[str, bytes]:

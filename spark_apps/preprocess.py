@@ -14,11 +14,12 @@ from pydantic import BaseModel, ConfigDict, Field
 from darkroom.contract import SPLITS, examples_table, images_table, splits_table
 from darkroom.decode import one_thread
 from darkroom.errors import DataError
+from darkroom.reader import ImageReader
 from darkroom.requests import checked_job
 from darkroom.storage import Storage
 from darkroom.tables import AddedFile, Table
 from darkroom.transform import ImageProblem, ImageTransform
-from spark_apps.images import ImageReader, partition_count
+from spark_apps.images import partition_count
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession

@@ -21,8 +21,9 @@ from darkroom.errors import DataError, InvalidRequest, ModelError
 from darkroom.gate import Scores, Verdict
 from darkroom.gate import decide as decide_gate
 from darkroom.model import BATCH, Model, load_package
+from darkroom.reader import ImageReader
 from darkroom.settings import get_settings
-from darkroom.storage import Storage, open_storage
+from darkroom.storage import Storage
 from darkroom.tables import Table
 from darkroom.transform import ImageProblem, ImageTransform
 from training import receipts, registry, tracking
@@ -231,21 +232,15 @@ def _decoded(
 ) -> Iterator[np.ndarray]:
     rows = Table(lake, images_table(plan["dataset"])).read({"version": plan["version"]}, columns=["content_id", "uri"])
     address = dict(zip(rows["content_id"].to_pylist(), rows["uri"].to_pylist(), strict=True))
+    reader = ImageReader(lake)
     for start in range(0, len(content_ids), BATCH):
         pixels = []
         for content_id in content_ids[start : start + BATCH]:
             try:
-                pixels.append(transform.apply(_read_image(lake, address[content_id])))
-            except (KeyError, FileNotFoundError, ImageProblem) as error:
+                pixels.append(transform.apply(reader.read(address[content_id], content_id)))
+            except (KeyError, ImageProblem) as error:
                 raise DataError(f"the image {content_id[:12]} cannot be read for its transform ({error!r}).") from error
         yield np.stack(pixels)
-
-
-def _read_image(lake: Storage, uri: str) -> bytes:
-    if uri.startswith("/") or "://" in uri:
-        root, _, name = uri.rpartition("/")
-        return open_storage(root or "/").read(name)
-    return lake.read(uri)
 
 
 def _small(plan: dict[str, Any]) -> dict[str, Any]:

@@ -20,7 +20,8 @@ from darkroom.eda.pictures import Read, Reader
 from darkroom.eda.statistics import gather, summarize
 from darkroom.errors import DataError, InvalidRequest
 from darkroom.html import Page, plural
-from darkroom.storage import Storage, open_storage
+from darkroom.reader import ImageReader
+from darkroom.storage import Storage
 from darkroom.tables import Table
 
 __all__ = ["build_eda", "eda_dataset"]
@@ -90,8 +91,14 @@ def eda_dataset(lake: Storage, request: dict[str, Any]) -> dict[str, Any]:
         if splits_at.last_commit({"split_id": split_id}) is None:
             raise DataError(f"The dataset {dataset!r} has no split {split_id!r}. Run the split step first.")
         splits = splits_at.read({"split_id": split_id})
+    content_of = dict(zip(images["uri"].to_pylist(), images["content_id"].to_pylist(), strict=True))
+    reader = ImageReader(lake)
+
+    def read(uri: str) -> bytes:
+        return reader.read(uri, content_of[uri])
+
     about = {"dataset": dataset, "version": version, "split_id": split_id, "fingerprint": fingerprint}
-    summary = build_eda(images, splits, _reader(lake), lake, folder, f"{dataset}: what is in the data", seed, about)
+    summary = build_eda(images, splits, read, lake, folder, f"{dataset}: what is in the data", seed, about)
     return {"page": page, "summary": summary, "changed": True}
 
 
@@ -101,15 +108,3 @@ def _summary(lake: Storage, folder: str) -> dict[str, Any] | None:
     except (FileNotFoundError, ValueError):
         return None
     return found if isinstance(found, dict) else None
-
-
-def _reader(lake: Storage) -> Read:
-    """Reads an image by its uri: relative to the lake, or absolute for a dataset that stays where it is."""
-
-    def read(uri: str) -> bytes:
-        if "://" in uri or uri.startswith("/"):
-            parent, _, name = uri.rpartition("/")
-            return open_storage(parent).read(name)
-        return lake.read(uri)
-
-    return read

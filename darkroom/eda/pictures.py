@@ -30,7 +30,7 @@ Read = Callable[[str], bytes]
 
 @dataclass
 class Reader:
-    """Decodes images of the dataset. One that is gone, or that does not decode, is None and is counted."""
+    """Decodes images of the dataset. One that is gone, has changed or does not decode, is None and is counted."""
 
     read: Read
     unreadable: list[str] = field(default_factory=list)
@@ -38,7 +38,7 @@ class Reader:
     def pixels(self, uri: str, transform: ImageTransform) -> np.ndarray | None:
         try:
             return transform.apply(self.read(uri))
-        except (ImageProblem, FileNotFoundError):
+        except (ImageProblem, FileNotFoundError, DataError):
             self.unreadable.append(uri)
             return None
 

@@ -259,7 +259,7 @@ def it_scores_a_champion_whose_examples_are_not_there_from_the_bytes(world: dict
     gone = reversed_ids[0]
     data = lake.read(raw_blob("lamps", gone))
     lake.delete(raw_blob("lamps", gone))
-    with pytest.raises(DataError, match="cannot be read"):
+    with pytest.raises(DataError, match="is gone since the dataset was downloaded"):
         _predict_same(lake, plan, model, reversed_ids)
     lake.write(raw_blob("lamps", gone), data)
 
