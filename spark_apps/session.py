@@ -6,18 +6,16 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-import darkroom
+from darkroom import sparkconf
 from darkroom.settings import get_settings
 from spark_apps.packages import submit_conf
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
-# Arrow batches of images: at 10 000 rows, the default, one batch would hold gigabytes of pixels.
-ROWS_PER_BATCH = 32
+ROWS_PER_BATCH = 32  # of encoded images or their pixels, in an Arrow batch
 
 
 @contextmanager
@@ -54,27 +52,6 @@ def spark_session(app_name: str, master: str | None = None) -> Iterator[SparkSes
 
 
 def session_conf(*, local: bool, submitted: bool) -> dict[str, str]:
-    """The settings that every session shares, by Spark's names."""
-    conf = {
-        "spark.sql.session.timeZone": "UTC",
-        "spark.sql.execution.arrow.maxRecordsPerBatch": str(ROWS_PER_BATCH),
-        # A partition value such as the hash 12e456 must stay a string.
-        "spark.sql.sources.partitionColumnTypeInference.enabled": "false",
-        "spark.ui.showConsoleProgress": "false",
-        # One thread a worker: the partitions are the parallelism.
-        "spark.executorEnv.OMP_NUM_THREADS": "1",
-        "spark.executorEnv.OPENBLAS_NUM_THREADS": "1",
-    }
-    if local:
-        conf |= {"spark.driver.host": "127.0.0.1", "spark.driver.bindAddress": "127.0.0.1"}
-        # Workers of this machine import what the driver imported, wherever they were started.
-        conf["spark.executorEnv.PYTHONPATH"] = str(Path(darkroom.__file__).parents[1])
-    if not submitted:
-        conf["spark.ui.enabled"] = "false"
-    if get_settings().lake_uri.startswith("s3://"):
-        from darkroom.storage import StorageOptions
-
-        conf |= StorageOptions.from_settings().spark_conf()
-        if not submitted:
-            conf |= submit_conf(get_settings().lake_uri)
-    return conf
+    """The settings of a job's session; those that choose jars only where no spark-submit has chosen them."""
+    conf = sparkconf.session_conf(local=local, submitted=submitted, rows_per_batch=ROWS_PER_BATCH)
+    return conf if submitted else conf | submit_conf(get_settings().lake_uri)

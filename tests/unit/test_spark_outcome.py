@@ -125,6 +125,29 @@ def it_configures_sessions_for_images_and_hashes() -> None:
     assert not {"spark.ui.enabled", "spark.driver.host", "spark.executorEnv.PYTHONPATH"} & cluster.keys()
 
 
+def it_gives_training_the_settings_of_every_other_job(monkeypatch: pytest.MonkeyPatch) -> None:
+    from pyspark.sql import SparkSession
+
+    from training.jobs import train_mllib
+
+    seen: dict[str, str] = {}
+
+    class Stopped(Exception):
+        """Raised in place of starting a session."""
+
+    def stop(builder: Any) -> None:
+        seen.update(builder._options)
+        raise Stopped
+
+    monkeypatch.delenv("PYSPARK_GATEWAY_PORT", raising=False)
+    monkeypatch.setattr(SparkSession.Builder, "getOrCreate", stop)
+    with pytest.raises(Stopped), train_mllib.session():
+        pass
+    batch = "spark.sql.execution.arrow.maxRecordsPerBatch"
+    assert seen.pop(batch) == "512"
+    assert seen.items() >= {k: v for k, v in session_conf(local=True, submitted=False).items() if k != batch}.items()
+
+
 def it_reaches_an_object_store_from_spark(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DARKROOM_LAKE", "s3://bucket/lake")
     monkeypatch.setenv("DARKROOM_S3_ENDPOINT", "http://127.0.0.1:9000")

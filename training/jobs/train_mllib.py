@@ -11,14 +11,16 @@ from typing import TYPE_CHECKING, Any
 
 from darkroom.errors import InvalidRequest
 from darkroom.outcome import run_job
-from darkroom.settings import get_settings
-from darkroom.storage import StorageOptions, open_lake
+from darkroom.sparkconf import session_conf
+from darkroom.storage import open_lake
 from training.config import MllibConfig, load_config
 from training.data import read_split
 from training.flow import train_task
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
+
+ROWS_PER_BATCH = 512  # of examples, which are small, in an Arrow batch
 
 
 def train(request: dict[str, Any]) -> dict[str, Any]:
@@ -47,14 +49,14 @@ def session() -> Iterator[SparkSession]:
     """spark-submit's session, or a local one; stopped at the end unless it was running before."""
     from pyspark.sql import SparkSession
 
-    builder = SparkSession.builder.appName("darkroom-train").config("spark.ui.showConsoleProgress", "false")
-    builder = builder.config("spark.sql.execution.arrow.maxRecordsPerBatch", "512")
-    if "PYSPARK_GATEWAY_PORT" not in os.environ:
-        builder = builder.master("local[*]").config("spark.ui.enabled", "false")
+    builder = SparkSession.builder.appName("darkroom-train")
+    submitted = "PYSPARK_GATEWAY_PORT" in os.environ
+    if not submitted:
+        builder = builder.master("local[*]")
         os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
-    if get_settings().lake_uri.startswith("s3://"):
-        for name, value in StorageOptions.from_settings().spark_conf().items():
-            builder = builder.config(name, value)
+    conf = session_conf(local=not submitted, submitted=submitted, rows_per_batch=ROWS_PER_BATCH)
+    for name, value in conf.items():
+        builder = builder.config(name, value)
     borrowed = SparkSession.getActiveSession() is not None
     spark = builder.getOrCreate()
     spark.sparkContext.setLogLevel("WARN")

@@ -1,0 +1,36 @@
+"""The settings that every Spark session of Darkroom shares, as plain text by Spark's names."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import darkroom
+from darkroom.settings import get_settings
+
+
+def session_conf(*, local: bool, submitted: bool, rows_per_batch: int) -> dict[str, str]:
+    """The settings of a session: ``local`` without a cluster, ``submitted`` when spark-submit started this process.
+
+    ``rows_per_batch``: rows of an Arrow batch. At 10 000, Spark's default, a batch of images would hold gigabytes.
+    """
+    conf = {
+        "spark.sql.session.timeZone": "UTC",
+        "spark.sql.execution.arrow.maxRecordsPerBatch": str(rows_per_batch),
+        # A partition value such as the hash 12e456 must stay a string.
+        "spark.sql.sources.partitionColumnTypeInference.enabled": "false",
+        "spark.ui.showConsoleProgress": "false",
+        # One thread a worker: the partitions are the parallelism.
+        "spark.executorEnv.OMP_NUM_THREADS": "1",
+        "spark.executorEnv.OPENBLAS_NUM_THREADS": "1",
+    }
+    if local:
+        conf |= {"spark.driver.host": "127.0.0.1", "spark.driver.bindAddress": "127.0.0.1"}
+        # Workers of this machine import what the driver imported, wherever they were started.
+        conf["spark.executorEnv.PYTHONPATH"] = str(Path(darkroom.__file__).parents[1])
+    if not submitted:
+        conf["spark.ui.enabled"] = "false"
+    if get_settings().lake_uri.startswith("s3://"):
+        from darkroom.storage import StorageOptions
+
+        conf |= StorageOptions.from_settings().spark_conf()
+    return conf
