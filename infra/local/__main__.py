@@ -12,6 +12,7 @@ from pathlib import Path
 
 import httpx
 
+from darkroom.errors import DarkroomError
 from infra.local import services
 from infra.local.client import AirflowClient
 from infra.local.environment import ROOT, Local, credentials, local_from_environment
@@ -137,7 +138,7 @@ def main() -> int:
         if arguments.command == "airflow":
             return airflow(local_from_environment(), arguments.arguments)
         COMMANDS[arguments.command](local_from_environment())
-    except (services.CannotRun, TimeoutError, httpx.HTTPError) as error:
+    except (services.CannotRun, DarkroomError, TimeoutError, httpx.HTTPError) as error:
         print(f"darkroom: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:

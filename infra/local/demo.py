@@ -15,6 +15,7 @@ import psutil
 
 from darkroom import champions
 from darkroom.inbox import fill_inbox
+from darkroom.sources.base import without_login
 from darkroom.storage import Storage, open_storage
 from infra.local import services
 from infra.local.client import DONE, AirflowClient
@@ -25,6 +26,7 @@ from infra.local.screen import FINISHED, Screen, Stage, TaskLine
 DATES = ["2026-01-01", "2026-01-02", "2026-01-03"]
 PER_DATE = 40
 PHANTOMS = 1000
+SCHEMES = {"archive": ("http://", "https://", "file://"), "folder": ("s3://", "hdfs://", "file://")}
 DAGS = ["prepare_dataset", "train_model", "batch_inference"]
 
 
@@ -158,25 +160,47 @@ def _classify(follower: Follower, lake: Storage, event: dict[str, Any]) -> list[
 
 def prepare_form(dataset: str, params: str) -> dict[str, Any]:
     """The form of prepare_dataset for DATASET: the phantoms, or somebody's own folder, archive or URL."""
-    try:
-        extra = json.loads(params) if params else {}
-    except json.JSONDecodeError as error:
-        raise services.CannotRun(
-            f'PARAMS is not JSON ({error}). Example: PARAMS=\'{{"groups": "chest-xray"}}\''
-        ) from None
+    extra = _extra_fields(params)
     if not dataset:
         return {"dataset": "phantom", "source": "phantom", "images": PHANTOMS, **extra}
     remote = "://" in dataset
-    location = dataset if remote else str(Path(dataset).expanduser().absolute())
+    location = dataset if remote else _present(dataset)
     archive = re.search(r"\.(zip|tar|tar\.gz|tgz|tar\.bz2|tar\.xz)($|\?)", location, re.IGNORECASE) is not None
     archive = archive or location.startswith(("http://", "https://"))
-    if not remote and not Path(location).exists():
-        raise services.CannotRun(
-            f"DATASET={dataset} is not there. Give a folder of images, an archive of one, or a URL."
-        )
     stem = re.sub(r"\.(zip|tar.*|tgz)$", "", Path(location.split("?")[0]).name.lower())
     name = re.sub(r"[^a-z0-9_-]+", "-", stem).strip("-_") or "mine"
-    return {"dataset": name[:60], "source": "archive" if archive else "folder", "location": location, **extra}
+    form = {"dataset": name[:60], "source": "archive" if archive else "folder", "location": location, **extra}
+    schemes = SCHEMES.get(str(form["source"]))
+    if schemes and "://" in str(form["location"]) and not str(form["location"]).lower().startswith(schemes):
+        raise services.CannotRun(
+            f"DATASET={without_login(dataset)} cannot be taken as {form['source']}. Expected a path or an address that "
+            f"starts with {', '.join(schemes)}. Bring it to one of them, or name the other kind: "
+            f'PARAMS=\'{{"source": "{"folder" if form["source"] == "archive" else "archive"}"}}\''
+        )
+    return form
+
+
+def _extra_fields(params: str) -> dict[str, Any]:
+    example = 'Example: PARAMS=\'{"groups": "chest-xray"}\''
+    try:
+        extra = json.loads(params) if params else {}
+    except (ValueError, RecursionError) as error:
+        raise services.CannotRun(f"PARAMS is not JSON ({error}). {example}") from None
+    if not isinstance(extra, dict):
+        raise services.CannotRun(f"PARAMS={params[:80]} is no JSON object. Expected fields of the form. {example}")
+    return extra
+
+
+def _present(dataset: str) -> str:
+    """The full path of a folder or file that is there."""
+    try:
+        path = Path(dataset).expanduser().absolute()
+        if path.exists():
+            return str(path)
+        reason = "is not there"
+    except (OSError, RuntimeError, ValueError) as error:  # ~nobody, a name too long, a byte that no name has
+        reason = f"cannot be looked at ({error})"
+    raise services.CannotRun(f"DATASET={dataset[:200]} {reason}. Give a folder of images, an archive of one, or a URL.")
 
 
 def _started_by_event(client: AirflowClient, since: str, seconds: float = 120) -> str:

@@ -73,7 +73,12 @@ def check_machine(local: Local) -> None:
                 f"port {service.port}, wanted for {service.name}, is taken by another program. "
                 f"Stop that one, or choose another port: make {variable}={service.port + 1} up"
             )
-    local.home.mkdir(parents=True, exist_ok=True)
+    try:
+        local.home.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise CannotRun(
+            f"DARKROOM_HOME={local.home} cannot be made ({error.strerror}). Name a folder that you may write to."
+        ) from None
     free = shutil.disk_usage(local.home).free
     if free < 2 * 2**30:
         raise CannotRun(f"{free >> 20} MB are free in {local.home}; at least 2,048 MB are needed. Make room first.")
