@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Protocol
 
+import httpx
 import psutil
 
 from darkroom import champions
@@ -36,6 +37,7 @@ class Platform(Protocol):
     def start(self, local: Any, say: Callable[[str], None]) -> None: ...
     def stop(self, local: Any, say: Callable[[str], None]) -> None: ...
     def processes(self, local: Any) -> list[psutil.Process]: ...
+    def ended(self, local: Any) -> str: ...
 
 
 class Follower:
@@ -47,21 +49,32 @@ class Follower:
         self.peak_memory = 0
 
     def follow(self, dag_id: str, run_id: str, title: str) -> dict[str, Any]:
-        """Returns the finished run; raises CannotRun when it failed, saying which task and why."""
+        """Returns the finished run; raises CannotRun, saying why, when it failed or a service of it has ended."""
         stage = Stage(title)
         while True:
-            run = self.client.run(dag_id, run_id)
-            stage.lines = self._lines(dag_id, run_id)
+            try:
+                run = self.client.run(dag_id, run_id)
+                stage.lines = self._lines(dag_id, run_id)
+            except httpx.TransportError:
+                time.sleep(1)  # for a process that is still ending
+                self._check_services(dag_id)
+                raise
             stage.seconds = _seconds(run) or 0.0
             stage.state = run["state"] if run["state"] in FINISHED else "running"
             self.screen.show(stage)
             self._measure()
             if run["state"] in DONE:
                 break
+            self._check_services(dag_id)
             time.sleep(0.7)  # between two looks at the run
         if run["state"] == "failed":
             raise services.CannotRun(self._failure(dag_id, run_id))
         return run
+
+    def _check_services(self, dag_id: str) -> None:
+        """Raises CannotRun when a run would wait for ever: nobody schedules it, or answers for it."""
+        if reason := self.platform.ended(self.local):
+            raise services.CannotRun(f"{dag_id} cannot go on: {reason}")
 
     def _lines(self, dag_id: str, run_id: str) -> list[TaskLine]:
         lines = []

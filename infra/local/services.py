@@ -160,6 +160,15 @@ def end_leftovers(local: Local, service: Service) -> list[psutil.Process]:
     return found
 
 
+def ended(local: Local) -> str:
+    """A sentence about the first service that runs no more, and the end of its log; empty when all of them run."""
+    for service in services_of(local):
+        if running(local, service) is None:
+            log = log_of(local, service)
+            return f"{service.name} has ended. Start it again: make up. The end of its log, {log}:\n{tail(log)}"
+    return ""
+
+
 def memory_of(process: psutil.Process) -> int:
     """Resident bytes of a process and its children, each shared page counted once where the system tells."""
     total = 0
