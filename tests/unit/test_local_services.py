@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import shutil
 import socket
@@ -12,6 +13,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from infra.local import services
 from infra.local.demo import prepare_form
 from infra.local.environment import Local, credentials, service_environment
 from infra.local.last_screen import last_screen
@@ -107,6 +109,42 @@ def it_does_not_mix_two_lakes(local):
     (run / "lake").write_text("s3://other/lake")
     with pytest.raises(CannotRun, match=r"mlflow are up on the lake s3://other/lake.*make down"):
         check_machine(local)
+
+
+def started(local):
+    """This very process stands for a service that was started with the environment of now."""
+    (local.home / "run").mkdir(parents=True)
+    services._record_variables(local)
+    this = psutil.Process()
+    (local.home / "run/airflow-scheduler.pid").write_text(f"{this.pid} {this.create_time()}")
+    return local.home / "run/variables.json"
+
+
+@pytest.mark.parametrize("variable", ["DARKROOM_TRAIN_SCHEDULE", "DARKROOM_S3_SECRET_KEY"])
+def it_does_not_leave_services_on_other_settings_without_a_word(local, monkeypatch, variable):
+    monkeypatch.setenv(variable, "0 3 * * 0")
+    kept = started(local)
+    check_machine(local)
+    for value in ("0 4 * * 0", ""):
+        monkeypatch.setenv(variable, value)
+        with pytest.raises(CannotRun, match=rf"airflow-scheduler are up .* of {variable}\..*make down") as refused:
+            check_machine(local)
+        assert "* * 0" not in str(refused.value)
+    assert "* * 0" not in kept.read_text()
+    assert stat.S_IMODE(kept.stat().st_mode) == 0o600
+
+
+def it_minds_no_setting_that_services_do_not_read(local, monkeypatch):
+    started(local)
+    monkeypatch.setenv("DARKROOM_REQUIRE_SERVERS", "1")
+    monkeypatch.setenv("DARKROOM_TRAIN_SCHEDULE", "")
+    check_machine(local)
+
+
+def it_names_another_port_than_the_services_listen_on(local):
+    started(local)
+    with pytest.raises(CannotRun, match="other values of MLFLOW_PORT"):
+        check_machine(dataclasses.replace(local, mlflow_port=local.mlflow_port + 1))
 
 
 def it_finds_nothing_wrong_with_free_ports(local):
