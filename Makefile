@@ -18,8 +18,13 @@ export DATASET KEEP NAME ROLE
 help:  ## these lines
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1|\2/' | column -t -s '|'
 
+# What is to be started names itself, so that a taken port is said before anything is installed.
+up: STARTS := local
+demo: STARTS := $(PROFILE)
+stack: STARTS := stack
+
 setup:
-	@infra/setup.sh
+	@infra/setup.sh $(STARTS)
 
 # What looks, stops or deletes takes the environment as it is. The mark is the last thing that setup writes.
 installed:

@@ -53,11 +53,16 @@ def fake(tools, name, script):
     (tools / name).chmod(0o755)
 
 
-def set_up(checkout):
+def set_up(checkout, *arguments, **variables):
     clone, tools = checkout
-    environment = {"PATH": str(tools), "HOME": str(clone)}
+    environment = {"PATH": str(tools), "HOME": str(clone), **variables}
     return subprocess.run(
-        [str(clone / "infra/setup.sh")], env=environment, capture_output=True, text=True, check=False, timeout=60
+        [str(clone / "infra/setup.sh"), *arguments],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
     )
 
 
@@ -91,6 +96,52 @@ def it_says_in_one_line_what_this_machine_lacks(checkout, python, java, df, word
     assert len(done.stderr.strip().splitlines()) == 1
     assert all(word in done.stderr for word in words), done.stderr
     assert not (clone / ".darkroom/env").exists()
+
+
+@pytest.fixture
+def taken():
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen()
+        yield listener.getsockname()[1]
+
+
+def installs(checkout, *arguments, **variables):
+    """What set-up says before it installs, and whether it would install; a full disk keeps it from doing so."""
+    tools = checkout[1]
+    fake(tools, "python3", GOOD_PYTHON)
+    fake(tools, "java", GOOD_JAVA)
+    (tools / "df").unlink(missing_ok=True)
+    fake(tools, "df", "echo h; echo 'disk 9 9 100 9% /'")
+    done = set_up(checkout, *arguments, **variables)
+    assert done.returncode == 1
+    assert len(done.stderr.strip().splitlines()) == 1
+    return done.stderr, "of disk for its environment" in done.stderr
+
+
+@pytest.mark.parametrize(("profile", "variable"), [("local", "AIRFLOW_PORT"), ("stack", "MLFLOW_PORT")])
+def it_says_that_a_port_is_taken_before_it_installs(checkout, local, taken, profile, variable):
+    ports = {"AIRFLOW_PORT": str(local.airflow_port), "MLFLOW_PORT": str(local.mlflow_port), variable: str(taken)}
+    said, would_install = installs(checkout, profile, **ports)
+    assert f"port {taken}, wanted for " in said
+    assert f"make {variable}={taken + 1} up" in said
+    assert not would_install
+    assert installs(checkout, **ports)[1]  # set-up alone starts nothing
+    assert installs(checkout, "compose", **ports)[1]  # the containers are to be up
+
+
+def it_takes_a_port_of_our_own_for_no_fault(checkout, local, taken):
+    run = checkout[0] / ".darkroom/run"
+    run.mkdir(parents=True)
+    (run / "airflow-api.pid").write_text(f"{os.getpid()} 1.0")
+    assert installs(checkout, "local", AIRFLOW_PORT=str(taken), MLFLOW_PORT=str(local.mlflow_port))[1]
+
+
+@pytest.mark.parametrize("port", ["abc", "99999", "0", "-1"])
+def it_says_that_a_port_is_none_before_it_installs(checkout, port):
+    said, would_install = installs(checkout, "local", AIRFLOW_PORT=port)
+    assert f"AIRFLOW_PORT={port} is no port" in said
+    assert not would_install
 
 
 def it_names_a_taken_port_and_the_way_out(local):
