@@ -10,6 +10,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Protocol
+from urllib.parse import unquote
 
 import httpx
 import psutil
@@ -120,12 +121,14 @@ def run_demo(local: Local, say: Callable[[str], None], platform: Platform = serv
         "About 5 minutes on 2 cores, 5 GB of memory, 1 GB of disk."
     )
     began = time.monotonic()
-    platform.start(local, lambda _: None)
-    client = AirflowClient(local)
-    client.ensure_pool("spark", 1, "One Spark job at a time on this machine.")
-    login = credentials(local)
-    say(f"Airflow {local.airflow_url} (login {login['user']} / {login['password']}), MLflow {local.mlflow_url}")
+    before, started = platform.processes(local), False
     try:
+        platform.start(local, lambda _: None)
+        started = True
+        client = AirflowClient(local)
+        client.ensure_pool("spark", 1, "One Spark job at a time on this machine.")
+        login = credentials(local)
+        say(f"Airflow {local.airflow_url} (login {login['user']} / {login['password']}), MLflow {local.mlflow_url}")
         client.wait_for_dags(DAGS)
         screen = Screen()
         follower = Follower(local, client, screen, platform)
@@ -135,7 +138,8 @@ def run_demo(local: Local, say: Callable[[str], None], platform: Platform = serv
         outcome["peak_memory"] = follower.peak_memory
         print_last_screen(local, outcome)
     finally:
-        if os.environ.get("KEEP") == "0":
+        # What was up before a start that was refused is not the demo's to stop.
+        if os.environ.get("KEEP") == "0" and (started or (not before and platform.processes(local))):
             platform.stop(local, say)
 
 
@@ -180,7 +184,8 @@ def prepare_form(dataset: str, params: str) -> dict[str, Any]:
     location = dataset if remote else _present(dataset)
     archive = re.search(r"\.(zip|tar|tar\.gz|tgz|tar\.bz2|tar\.xz)($|\?)", location, re.IGNORECASE) is not None
     archive = archive or location.startswith(("http://", "https://"))
-    stem = re.sub(r"\.(zip|tar.*|tgz)$", "", Path(location.split("?")[0]).name.lower())
+    shown = unquote(without_login(location)) if remote else location
+    stem = re.sub(r"\.(zip|tar.*|tgz)$", "", Path(shown).name.lower())
     name = re.sub(r"[^a-z0-9_-]+", "-", stem).strip("-_") or "mine"
     form = {"dataset": name[:60], "source": "archive" if archive else "folder", "location": location, **extra}
     schemes = SCHEMES.get(str(form["source"]))

@@ -10,7 +10,7 @@ import psutil
 import pytest
 
 from infra.local import services
-from infra.local.demo import Follower
+from infra.local.demo import Follower, run_demo
 from infra.local.environment import Local
 from infra.local.screen import Screen
 
@@ -86,3 +86,36 @@ def it_goes_on_while_all_services_run(local):
     with pytest.raises(AssertionError, match="followed for ever"):
         Follower(local, client, Screen(), services).follow("train_model", "one", "train_model")
     assert client.asked == 4
+
+
+class Platform:
+    """Services that come up one by one; the second does not."""
+
+    def __init__(self, up):
+        self.up = up
+
+    def start(self, local, say):
+        if self.up:
+            raise services.CannotRun("they are up on another lake")
+        self.up = [psutil.Process()]
+        raise services.CannotRun("the second did not come up")
+
+    def stop(self, local, say):
+        self.up = []
+
+    def processes(self, local):
+        return self.up
+
+    def ended(self, local):
+        return ""
+
+
+@pytest.mark.parametrize(("before", "keep", "after"), [(0, "0", 0), (0, "", 1), (1, "0", 1)])
+def it_stops_what_a_failed_start_has_left_up_and_nothing_else(local, monkeypatch, before, keep, after):
+    monkeypatch.setenv("KEEP", keep)
+    for name in ("DATASET", "PARAMS"):
+        monkeypatch.delenv(name, raising=False)
+    platform = Platform([psutil.Process()] * before)
+    with pytest.raises(services.CannotRun):
+        run_demo(local, lambda _: None, platform)
+    assert len(platform.up) == after

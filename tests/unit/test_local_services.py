@@ -219,7 +219,7 @@ def it_listens_on_this_machine_only(local):
 @pytest.mark.parametrize(
     ("dataset", "source", "name"),
     [
-        ("https://example.org/Chest%20CT.tar.gz?token=1", "archive", "chest-20ct"),
+        ("https://example.org/Chest%20CT.tar.gz?token=1", "archive", "chest-ct"),
         ("s3://bucket/Flowers", "folder", "flowers"),
     ],
 )
