@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import os
 import shutil
 import signal
@@ -19,11 +17,8 @@ from pathlib import Path
 
 import psutil
 
-from darkroom.settings import Settings
 from infra.local.environment import ROOT, Local, service_environment, write_airflow_login
-
-# These the services take from Local, whatever the environment says.
-BY_LOCAL = {"DARKROOM_HOME", "DARKROOM_LAKE", "DARKROOM_MLFLOW_TRACKING_URI", "DARKROOM_AIRFLOW_URL"}
+from infra.local.variables import differing_variables, record_variables
 
 
 class CannotRun(Exception):
@@ -72,7 +67,7 @@ def check_machine(local: Local) -> None:
     recorded = _lake_file(local).read_text() if _lake_file(local).exists() else local.lake
     if up and recorded != local.lake:
         raise CannotRun(f"{', '.join(up)} are up on the lake {recorded}, not {local.lake}. Stop them first: make down")
-    differs = _differing_variables(local) if up else []
+    differs = differing_variables(local) if up else []
     if differs:
         raise CannotRun(
             f"{', '.join(up)} are up and were started with other values of {', '.join(differs)}. "
@@ -105,7 +100,7 @@ def start(local: Local, say: Callable[[str], None]) -> None:
     write_airflow_login(local)
     _lake_file(local).write_text(local.lake)
     if not processes(local):
-        _record_variables(local)
+        record_variables(local)
     services = services_of(local)
     if running(local, services[0]) is None:
         _spawn(local, services[0], environment)
@@ -259,35 +254,6 @@ def pid_file(local: Local, service: Service) -> Path:
 
 def _lake_file(local: Local) -> Path:
     return local.home / "run" / "lake"
-
-
-def _variables_file(local: Local) -> Path:
-    return local.home / "run" / "variables.json"
-
-
-def _digests(local: Local) -> dict[str, str]:
-    """A digest of each setting that services are started with; an empty one is as good as none."""
-    given = {f"DARKROOM_{name.upper()}" for name in Settings.model_fields} - BY_LOCAL
-    values = {name: value for name in given if (value := os.environ.get(name))}
-    values |= {"AIRFLOW_PORT": str(local.airflow_port), "MLFLOW_PORT": str(local.mlflow_port)}
-    return {name: hashlib.sha256(f"{name}={value}".encode()).hexdigest() for name, value in values.items()}
-
-
-def _record_variables(local: Local) -> None:
-    path = _variables_file(local)
-    path.unlink(missing_ok=True)
-    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
-        json.dump(_digests(local), file)
-
-
-def _differing_variables(local: Local) -> list[str]:
-    """The settings that have other values now than when the services were started."""
-    try:
-        recorded = json.loads(_variables_file(local).read_text())
-    except FileNotFoundError:
-        return []
-    now = _digests(local)
-    return sorted(name for name in recorded.keys() | now.keys() if recorded.get(name) != now.get(name))
 
 
 def listening(port: int) -> bool:

@@ -13,12 +13,12 @@ from pathlib import Path
 import psutil
 import pytest
 
-from infra.local import services
 from infra.local.demo import prepare_form
 from infra.local.environment import Local, credentials, service_environment
 from infra.local.last_screen import last_screen
 from infra.local.screen import Screen, Stage, TaskLine
 from infra.local.services import CannotRun, check_machine, services_of
+from infra.local.variables import record_variables
 
 pytestmark = pytest.mark.unit
 
@@ -165,7 +165,7 @@ def it_does_not_mix_two_lakes(local):
 def started(local):
     """This very process stands for a service that was started with the environment of now."""
     (local.home / "run").mkdir(parents=True)
-    services._record_variables(local)
+    record_variables(local)
     this = psutil.Process()
     (local.home / "run/airflow-scheduler.pid").write_text(f"{this.pid} {this.create_time()}")
     return local.home / "run/variables.json"
