@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: airflow help setup demo test lint types unit kills dags containers integration e2e stack stack-down stack-account test-stack \
+.PHONY: airflow help setup installed demo test lint types unit kills dags containers integration e2e stack stack-down stack-account test-stack \
   test-crash up containers-up containers-down down status reset bench lock
 
 PY := .darkroom/env/bin/python
@@ -18,8 +18,17 @@ export DATASET KEEP NAME ROLE
 help:  ## these lines
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1|\2/' | column -t -s '|'
 
+# What is to be started names itself, so that a taken port is said before anything is installed.
+up: STARTS := local
+demo: STARTS := $(PROFILE)
+stack: STARTS := stack
+
 setup:
-	@infra/setup.sh
+	@infra/setup.sh $(STARTS)
+
+# What looks, stops or deletes takes the environment as it is. The mark is the last thing that setup writes.
+installed:
+	@[ -e .darkroom/env/.stamp ] || { echo "darkroom: nothing is installed. Install and start: make up" >&2; exit 1; }
 
 demo: setup  ## the whole job: prepare, train, classify three days. DATASET=<folder|archive|URL> LAKE=s3://... KEEP=0 PROFILE=stack
 	@$(PY) -m infra.$(PROFILE) demo
@@ -27,20 +36,20 @@ demo: setup  ## the whole job: prepare, train, classify three days. DATASET=<fol
 up: setup  ## start Airflow and MLflow on this machine. AIRFLOW_PORT=8080 MLFLOW_PORT=5500
 	@$(PY) -m infra.local up
 
-down: setup  ## stop them
+down: installed  ## stop them
 	@$(PY) -m infra.local down
 
-status: setup  ## what is up, where its log is, how much memory it uses
+status: installed  ## what is up, where its log is, how much memory it uses
 	@$(PY) -m infra.local status
 	@$(PY) -m infra.stack status
 
 stack: setup  ## start PostgreSQL, S3, MLflow, Spark and Airflow, supervised; see docs/cluster.md
 	@$(PY) -m infra.stack up
 
-stack-down: setup  ## stop all of the stack
+stack-down: installed  ## stop all of the stack
 	@$(PY) -m infra.stack down
 
-stack-account: setup  ## make or change an account: NAME=ann ROLE=viewer, editor or admin; ROLE=none ends it
+stack-account: installed  ## make or change an account: NAME=ann ROLE=viewer, editor or admin; ROLE=none ends it
 	@$(PY) -m infra.stack account
 
 COMPOSE := docker compose --env-file .darkroom/containers/engine.env -f infra/compose.yaml
@@ -52,10 +61,10 @@ containers-up: setup  ## the stack as containers: make secrets, build, start, wa
 containers-down:  ## stop the containers; what they made stays in .darkroom/containers
 	@$(COMPOSE) down
 
-airflow: setup  ## Airflow's own command line: make airflow ARGS="backfill create --dag-id batch_inference ..."
+airflow: installed  ## Airflow's own command line: make airflow ARGS="backfill create --dag-id batch_inference ..."
 	@$(PY) -m infra.$(PROFILE) airflow $(ARGS)
 
-reset: setup  ## stop everything and delete all but the environment
+reset: installed  ## stop everything and delete all but the environment
 	@$(PY) -m infra.stack down
 	@$(PY) -m infra.local reset
 

@@ -12,6 +12,7 @@ from pathlib import Path
 import httpx
 import psutil
 
+from darkroom.errors import DarkroomError
 from infra import container_secrets
 from infra.local.demo import run_demo
 from infra.local.environment import ROOT, Local, local_from_environment
@@ -52,6 +53,11 @@ def processes(local: Local) -> list[psutil.Process]:
     return []
 
 
+def ended(local: Local) -> str:
+    """Nothing that this machine could see: the engine starts again what ends."""
+    return ""
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(prog="infra.compose", description=__doc__)
     parser.add_argument("command", choices=["demo"])
@@ -60,7 +66,7 @@ def main() -> int:
     try:
         os.environ.update(settings(container_secrets.HOME))
         run_demo(local_from_environment(), lambda text: print(f"darkroom: {text}", flush=True), sys.modules[__name__])
-    except (CannotRun, TimeoutError, httpx.HTTPError) as error:
+    except (CannotRun, DarkroomError, TimeoutError, httpx.HTTPError) as error:
         print(f"darkroom: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:

@@ -40,6 +40,27 @@ java_version=$("$java" -version 2>&1 | sed -nE 's/.*version "([0-9]+).*/\1/p' | 
 stamp="$(sha256sum requirements.lock infra/bootstrap.lock pyproject.toml | sha256sum | cut -c1-64) $version $PWD"
 if [ -x "$env_dir/bin/python" ] && [ "$(cat "$env_dir/.stamp" 2>/dev/null)" = "$stamp" ]; then exit 0; fi
 
+# --- a port that something else has, where services are to be started: "infra/setup.sh local" or "... stack"
+home=${DARKROOM_HOME:-.darkroom}
+case "${1:-}" in
+  local) run="$home/run" ;;
+  stack) run="$home/stack/run" ;;
+  *) run="" ;;
+esac
+check_port() { # variable, port, service
+  [[ $2 =~ ^[0-9]{1,5}$ ]] && [ "$2" -ge 1 ] && [ "$2" -le 65535 ] ||
+    stop "$1=$2 is no port. Expected a number from 1 to 65535"
+  (exec 3<>"/dev/tcp/127.0.0.1/$2") 2>/dev/null || return 0
+  local pid=""
+  read -r pid _ 2>/dev/null <"$run/$3.pid" || true
+  if [ -n "$pid" ] && kill -0 "$pid" 2>/dev/null; then return 0; fi # ours
+  stop "port $2, wanted for $3, is taken by another program. Stop that one, or choose another port: make $1=$((10#$2 + 1)) up"
+}
+if [ -n "$run" ]; then
+  check_port AIRFLOW_PORT "${AIRFLOW_PORT:-8080}" airflow-api
+  check_port MLFLOW_PORT "${MLFLOW_PORT:-5500}" mlflow
+fi
+
 # --- room on the disk
 mkdir -p .darkroom
 free_mb=$(df -Pm .darkroom | awk 'NR==2 {print $4}')

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import shutil
 import subprocess
@@ -11,11 +12,16 @@ from pathlib import Path
 
 import httpx
 
+from darkroom.errors import DarkroomError
 from infra.local import services
 from infra.local.client import AirflowClient
-from infra.local.environment import Local, credentials, local_from_environment
+from infra.local.environment import ROOT, Local, credentials, local_from_environment
 
-KEPT_BY_RESET = {"env"}
+# What is made below the home; the logins last, since they say that the home is ours.
+MADE = (
+    *("airflow", "containers", "copies", "downloads", "lake", "logs", "mlflow", "peers", "run"),
+    *("stack", "credentials.json"),
+)
 
 
 def up(local: Local) -> None:
@@ -41,17 +47,53 @@ def status(local: Local) -> None:
 
 
 def reset(local: Local) -> None:
-    """Stops everything and deletes all that runs have made; the environment stays."""
+    """Stops everything and deletes what runs have made, by name; the environment and whatever else is there stay."""
+    _refuse_a_home_of_others(local.home)
     services.stop(local, say)
-    removed = (
-        [entry for entry in local.home.iterdir() if entry.name not in KEPT_BY_RESET] if local.home.is_dir() else []
-    )
-    for entry in removed:
-        if entry.is_dir() and not entry.is_symlink():
-            shutil.rmtree(entry)
+    removed = [name for name in MADE if _remove(local.home / name)]
+    left = sorted(entry.name for entry in local.home.iterdir()) if local.home.is_dir() else []
+    say(f"removed {', '.join(removed) or 'nothing'} from {_shown(local.home)}; left {', '.join(left) or 'nothing'}")
+
+
+def _refuse_a_home_of_others(home: Path) -> None:
+    """Raises CannotRun where deleting could reach files that are not Darkroom's."""
+    for kept in (ROOT, Path.home()):
+        if kept.resolve().is_relative_to(home.resolve()):
+            raise services.CannotRun(
+                f"DARKROOM_HOME={home} is or holds {kept}, so nothing was removed from it. "
+                "Expected a folder of Darkroom's own. Correct DARKROOM_HOME, or delete by hand what runs have left."
+            )
+    if home == ROOT / ".darkroom" or not any((home / name).exists() for name in MADE):
+        return
+    if not any(_holds_our_login(folder / "credentials.json") for folder in (home, home / "stack")):
+        raise services.CannotRun(
+            f"DARKROOM_HOME={home} was not made by Darkroom: no credentials.json of its own is there, so nothing was "
+            "removed. Correct DARKROOM_HOME, or delete the folder by hand."
+        )
+
+
+def _holds_our_login(path: Path) -> bool:
+    try:
+        kept = json.loads(path.read_text())
+    except (OSError, ValueError):
+        return False
+    return isinstance(kept, dict) and "jwt_secret" in kept
+
+
+def _remove(path: Path) -> bool:
+    """Whether there was something to remove. Raises CannotRun where it may not be removed."""
+    try:
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        elif path.exists() or path.is_symlink():
+            path.unlink()
         else:
-            entry.unlink()
-    say(f"removed {', '.join(sorted(entry.name for entry in removed)) or 'nothing'} from {_shown(local.home)}")
+            return False
+    except OSError as error:
+        raise services.CannotRun(
+            f"{path} could not be removed ({error}). Remove it by hand, with the rights of who made it, and try again."
+        ) from None
+    return True
 
 
 def demo(local: Local) -> None:
@@ -96,7 +138,7 @@ def main() -> int:
         if arguments.command == "airflow":
             return airflow(local_from_environment(), arguments.arguments)
         COMMANDS[arguments.command](local_from_environment())
-    except (services.CannotRun, TimeoutError, httpx.HTTPError) as error:
+    except (services.CannotRun, DarkroomError, TimeoutError, httpx.HTTPError) as error:
         print(f"darkroom: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:

@@ -10,11 +10,14 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Protocol
+from urllib.parse import unquote
 
+import httpx
 import psutil
 
 from darkroom import champions
 from darkroom.inbox import fill_inbox
+from darkroom.sources.base import without_login
 from darkroom.storage import Storage, open_storage
 from infra.local import services
 from infra.local.client import DONE, AirflowClient
@@ -25,6 +28,7 @@ from infra.local.screen import FINISHED, Screen, Stage, TaskLine
 DATES = ["2026-01-01", "2026-01-02", "2026-01-03"]
 PER_DATE = 40
 PHANTOMS = 1000
+SCHEMES = {"archive": ("http://", "https://", "file://"), "folder": ("s3://", "hdfs://", "file://")}
 DAGS = ["prepare_dataset", "train_model", "batch_inference"]
 
 
@@ -34,6 +38,7 @@ class Platform(Protocol):
     def start(self, local: Any, say: Callable[[str], None]) -> None: ...
     def stop(self, local: Any, say: Callable[[str], None]) -> None: ...
     def processes(self, local: Any) -> list[psutil.Process]: ...
+    def ended(self, local: Any) -> str: ...
 
 
 class Follower:
@@ -45,21 +50,32 @@ class Follower:
         self.peak_memory = 0
 
     def follow(self, dag_id: str, run_id: str, title: str) -> dict[str, Any]:
-        """Returns the finished run; raises CannotRun when it failed, saying which task and why."""
+        """Returns the finished run; raises CannotRun, saying why, when it failed or a service of it has ended."""
         stage = Stage(title)
         while True:
-            run = self.client.run(dag_id, run_id)
-            stage.lines = self._lines(dag_id, run_id)
+            try:
+                run = self.client.run(dag_id, run_id)
+                stage.lines = self._lines(dag_id, run_id)
+            except httpx.TransportError:
+                time.sleep(1)  # for a process that is still ending
+                self._check_services(dag_id)
+                raise
             stage.seconds = _seconds(run) or 0.0
             stage.state = run["state"] if run["state"] in FINISHED else "running"
             self.screen.show(stage)
             self._measure()
             if run["state"] in DONE:
                 break
+            self._check_services(dag_id)
             time.sleep(0.7)  # between two looks at the run
         if run["state"] == "failed":
             raise services.CannotRun(self._failure(dag_id, run_id))
         return run
+
+    def _check_services(self, dag_id: str) -> None:
+        """Raises CannotRun when a run would wait for ever: nobody schedules it, or answers for it."""
+        if reason := self.platform.ended(self.local):
+            raise services.CannotRun(f"{dag_id} cannot go on: {reason}")
 
     def _lines(self, dag_id: str, run_id: str) -> list[TaskLine]:
         lines = []
@@ -105,12 +121,14 @@ def run_demo(local: Local, say: Callable[[str], None], platform: Platform = serv
         "About 5 minutes on 2 cores, 5 GB of memory, 1 GB of disk."
     )
     began = time.monotonic()
-    platform.start(local, lambda _: None)
-    client = AirflowClient(local)
-    client.ensure_pool("spark", 1, "One Spark job at a time on this machine.")
-    login = credentials(local)
-    say(f"Airflow {local.airflow_url} (login {login['user']} / {login['password']}), MLflow {local.mlflow_url}")
+    before, started = platform.processes(local), False
     try:
+        platform.start(local, lambda _: None)
+        started = True
+        client = AirflowClient(local)
+        client.ensure_pool("spark", 1, "One Spark job at a time on this machine.")
+        login = credentials(local)
+        say(f"Airflow {local.airflow_url} (login {login['user']} / {login['password']}), MLflow {local.mlflow_url}")
         client.wait_for_dags(DAGS)
         screen = Screen()
         follower = Follower(local, client, screen, platform)
@@ -120,7 +138,8 @@ def run_demo(local: Local, say: Callable[[str], None], platform: Platform = serv
         outcome["peak_memory"] = follower.peak_memory
         print_last_screen(local, outcome)
     finally:
-        if os.environ.get("KEEP") == "0":
+        # What was up before a start that was refused is not the demo's to stop.
+        if os.environ.get("KEEP") == "0" and (started or (not before and platform.processes(local))):
             platform.stop(local, say)
 
 
@@ -158,25 +177,48 @@ def _classify(follower: Follower, lake: Storage, event: dict[str, Any]) -> list[
 
 def prepare_form(dataset: str, params: str) -> dict[str, Any]:
     """The form of prepare_dataset for DATASET: the phantoms, or somebody's own folder, archive or URL."""
-    try:
-        extra = json.loads(params) if params else {}
-    except json.JSONDecodeError as error:
-        raise services.CannotRun(
-            f'PARAMS is not JSON ({error}). Example: PARAMS=\'{{"groups": "chest-xray"}}\''
-        ) from None
+    extra = _extra_fields(params)
     if not dataset:
         return {"dataset": "phantom", "source": "phantom", "images": PHANTOMS, **extra}
     remote = "://" in dataset
-    location = dataset if remote else str(Path(dataset).expanduser().absolute())
+    location = dataset if remote else _present(dataset)
     archive = re.search(r"\.(zip|tar|tar\.gz|tgz|tar\.bz2|tar\.xz)($|\?)", location, re.IGNORECASE) is not None
     archive = archive or location.startswith(("http://", "https://"))
-    if not remote and not Path(location).exists():
-        raise services.CannotRun(
-            f"DATASET={dataset} is not there. Give a folder of images, an archive of one, or a URL."
-        )
-    stem = re.sub(r"\.(zip|tar.*|tgz)$", "", Path(location.split("?")[0]).name.lower())
+    shown = unquote(without_login(location)) if remote else location
+    stem = re.sub(r"\.(zip|tar.*|tgz)$", "", Path(shown).name.lower())
     name = re.sub(r"[^a-z0-9_-]+", "-", stem).strip("-_") or "mine"
-    return {"dataset": name[:60], "source": "archive" if archive else "folder", "location": location, **extra}
+    form = {"dataset": name[:60], "source": "archive" if archive else "folder", "location": location, **extra}
+    schemes = SCHEMES.get(str(form["source"]))
+    if schemes and "://" in str(form["location"]) and not str(form["location"]).lower().startswith(schemes):
+        raise services.CannotRun(
+            f"DATASET={without_login(dataset)} cannot be taken as {form['source']}. Expected a path or an address that "
+            f"starts with {', '.join(schemes)}. Bring it to one of them, or name the other kind: "
+            f'PARAMS=\'{{"source": "{"folder" if form["source"] == "archive" else "archive"}"}}\''
+        )
+    return form
+
+
+def _extra_fields(params: str) -> dict[str, Any]:
+    example = 'Example: PARAMS=\'{"groups": "chest-xray"}\''
+    try:
+        extra = json.loads(params) if params else {}
+    except (ValueError, RecursionError) as error:
+        raise services.CannotRun(f"PARAMS is not JSON ({error}). {example}") from None
+    if not isinstance(extra, dict):
+        raise services.CannotRun(f"PARAMS={params[:80]} is no JSON object. Expected fields of the form. {example}")
+    return extra
+
+
+def _present(dataset: str) -> str:
+    """The full path of a folder or file that is there."""
+    try:
+        path = Path(dataset).expanduser().absolute()
+        if path.exists():
+            return str(path)
+        reason = "is not there"
+    except (OSError, RuntimeError, ValueError) as error:  # ~nobody, a name too long, a byte that no name has
+        reason = f"cannot be looked at ({error})"
+    raise services.CannotRun(f"DATASET={dataset[:200]} {reason}. Give a folder of images, an archive of one, or a URL.")
 
 
 def _started_by_event(client: AirflowClient, since: str, seconds: float = 120) -> str:

@@ -8,8 +8,11 @@ import secrets
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
+from pydantic import ValidationError
+
+from darkroom.errors import InvalidRequest
 from darkroom.settings import Settings
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -56,14 +59,31 @@ class Local:
 
 
 def local_from_environment() -> Local:
-    """Reads DARKROOM_HOME, DARKROOM_LAKE, AIRFLOW_PORT and MLFLOW_PORT."""
-    settings = Settings(home=Path(os.environ.get("DARKROOM_HOME", ROOT / ".darkroom")))
-    return Local(
-        home=settings.home,
-        airflow_port=int(os.environ.get("AIRFLOW_PORT") or "8080"),
-        mlflow_port=int(os.environ.get("MLFLOW_PORT") or "5500"),
-        lake=settings.lake_uri,
-    )
+    """Reads AIRFLOW_PORT, MLFLOW_PORT and the settings. Raises InvalidRequest, in one sentence, for what cannot be."""
+    try:
+        settings = Settings(home=Path(os.environ.get("DARKROOM_HOME") or ROOT / ".darkroom"))
+        lake = settings.lake_uri
+    except ValidationError as error:
+        raise InvalidRequest(" ".join(_sentence(problem) for problem in error.errors())) from None
+    except RuntimeError as error:  # of ~nobody in DARKROOM_HOME, _LAKE or _SAMPLES
+        raise InvalidRequest(
+            f"A folder among DARKROOM_HOME, DARKROOM_LAKE (or LAKE) and DARKROOM_SAMPLES starts with the ~ of a user "
+            f"that this machine does not have ({error}) Write the path in full."
+        ) from None
+    return Local(settings.home, port_of("AIRFLOW_PORT", 8080), port_of("MLFLOW_PORT", 5500), lake)
+
+
+def _sentence(problem: Any) -> str:
+    name = f"DARKROOM_{'_'.join(str(part) for part in problem['loc']).upper()}"
+    return f"{name}={problem['input']} cannot be used: {problem['msg']}. Correct it, or unset it for its default."
+
+
+def port_of(variable: str, default: int) -> int:
+    """The port that an environment variable names, or the default. Raises InvalidRequest when it names none."""
+    given = os.environ.get(variable) or str(default)
+    if not (given.isascii() and given.isdigit() and len(given) < 6 and 1 <= int(given) <= 65535):
+        raise InvalidRequest(f"{variable}={given} is no port. Expected a number from 1 to 65535: {variable}={default}")
+    return int(given)
 
 
 def credentials(local: Local) -> dict[str, str]:

@@ -18,6 +18,7 @@ from pathlib import Path
 import psutil
 
 from infra.local.environment import ROOT, Local, service_environment, write_airflow_login
+from infra.local.variables import differing_variables, record_variables
 
 
 class CannotRun(Exception):
@@ -66,6 +67,12 @@ def check_machine(local: Local) -> None:
     recorded = _lake_file(local).read_text() if _lake_file(local).exists() else local.lake
     if up and recorded != local.lake:
         raise CannotRun(f"{', '.join(up)} are up on the lake {recorded}, not {local.lake}. Stop them first: make down")
+    differs = differing_variables(local) if up else []
+    if differs:
+        raise CannotRun(
+            f"{', '.join(up)} are up and were started with other values of {', '.join(differs)}. "
+            "To start them with the values of now, stop them first: make down"
+        )
     for service in services_of(local):
         if service.port and running(local, service) is None and listening(service.port):
             variable = "MLFLOW_PORT" if service.name == "mlflow" else "AIRFLOW_PORT"
@@ -73,7 +80,12 @@ def check_machine(local: Local) -> None:
                 f"port {service.port}, wanted for {service.name}, is taken by another program. "
                 f"Stop that one, or choose another port: make {variable}={service.port + 1} up"
             )
-    local.home.mkdir(parents=True, exist_ok=True)
+    try:
+        local.home.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise CannotRun(
+            f"DARKROOM_HOME={local.home} cannot be made ({error.strerror}). Name a folder that you may write to."
+        ) from None
     free = shutil.disk_usage(local.home).free
     if free < 2 * 2**30:
         raise CannotRun(f"{free >> 20} MB are free in {local.home}; at least 2,048 MB are needed. Make room first.")
@@ -87,6 +99,8 @@ def start(local: Local, say: Callable[[str], None]) -> None:
         folder.mkdir(parents=True, exist_ok=True)
     write_airflow_login(local)
     _lake_file(local).write_text(local.lake)
+    if not processes(local):
+        record_variables(local)
     services = services_of(local)
     if running(local, services[0]) is None:
         _spawn(local, services[0], environment)
@@ -153,6 +167,15 @@ def end_leftovers(local: Local, service: Service) -> list[psutil.Process]:
                 found.append(process)
     psutil.wait_procs(found, timeout=10)
     return found
+
+
+def ended(local: Local) -> str:
+    """A sentence about the first service that runs no more, and the end of its log; empty when all of them run."""
+    for service in services_of(local):
+        if running(local, service) is None:
+            log = log_of(local, service)
+            return f"{service.name} has ended. Start it again: make up. The end of its log, {log}:\n{tail(log)}"
+    return ""
 
 
 def memory_of(process: psutil.Process) -> int:

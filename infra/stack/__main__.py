@@ -9,6 +9,7 @@ import sys
 
 import httpx
 
+from darkroom.errors import DarkroomError
 from infra.local import services
 from infra.local.__main__ import print_addresses, say
 from infra.local.client import AirflowClient
@@ -61,13 +62,13 @@ def main() -> int:
     parser.add_argument("arguments", nargs=argparse.REMAINDER, help="of airflow")
     arguments = parser.parse_args()
     services.interrupt_as_exit()
-    stack = stack_from_environment()
     try:
+        stack = stack_from_environment()
         if arguments.command == "airflow":
             command = [str(stack.bin / "airflow"), *arguments.arguments]
             return subprocess.run(command, env=airflow_environment(stack), check=False).returncode
         COMMANDS[arguments.command](stack)
-    except (services.CannotRun, TimeoutError, httpx.HTTPError) as error:
+    except (services.CannotRun, DarkroomError, TimeoutError, httpx.HTTPError) as error:
         print(f"darkroom: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:

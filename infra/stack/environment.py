@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
-from infra.local.environment import ROOT, Local, credentials, local_from_environment, service_environment
+from infra.local.environment import ROOT, Local, credentials, local_from_environment, port_of, service_environment
 
 BUCKET = "darkroom"
 PORTS = {
@@ -58,7 +58,7 @@ class Stack(Local):
 def stack_from_environment() -> Stack:
     """Reads DARKROOM_HOME, AIRFLOW_PORT, MLFLOW_PORT and <NAME>_PORT for each of PORTS."""
     local = local_from_environment()
-    ports = {name: int(os.environ.get(f"{name.upper()}_PORT") or port) for name, port in PORTS.items()}
+    ports = {name: port_of(f"{name.upper()}_PORT", port) for name, port in PORTS.items()}
     return Stack(local.home / "stack", local.airflow_port, local.mlflow_port, f"s3://{BUCKET}/lake", ports)
 
 

@@ -94,6 +94,17 @@ def processes(stack: Stack) -> list[psutil.Process]:
     return [process for process in found if process is not None]
 
 
+def ended(stack: Stack) -> str:
+    """A sentence about what ended and is not started again, and the end of its log; empty when there is no such."""
+    if not _supervising(stack):
+        return f"the stack's supervisor has ended. Start it again: make stack.\n{tail(stack.logs / 'supervisor.log')}"
+    for program in programs_of(stack):
+        if _state(stack, program) == "FATAL":
+            log = log_of(stack, program)
+            return f"{program.name} has ended. Start it again: make stack. The end of its log, {log}:\n{tail(log)}"
+    return ""
+
+
 def status_lines(stack: Stack) -> list[str]:
     """One line a program: state, address, memory, log."""
     lines = []

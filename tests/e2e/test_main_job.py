@@ -168,3 +168,10 @@ def it_leaves_comparable_finished_runs_in_mlflow(running):
     assert len(children) == 2
     for _, metrics, _ in children:
         assert {"test_balanced_accuracy", "val_balanced_accuracy"} <= set(metrics)
+
+
+def it_does_not_start_what_runs_on_other_settings(running):
+    done = running.command("up", DARKROOM_TRAIN_SCHEDULE="0 3 * * 0")
+    assert done.returncode == 1
+    assert "were started with other values of DARKROOM_TRAIN_SCHEDULE." in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1

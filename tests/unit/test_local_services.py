@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import shutil
 import socket
@@ -17,6 +18,7 @@ from infra.local.environment import Local, credentials, service_environment
 from infra.local.last_screen import last_screen
 from infra.local.screen import Screen, Stage, TaskLine
 from infra.local.services import CannotRun, check_machine, services_of
+from infra.local.variables import record_variables
 
 pytestmark = pytest.mark.unit
 
@@ -51,11 +53,16 @@ def fake(tools, name, script):
     (tools / name).chmod(0o755)
 
 
-def set_up(checkout):
+def set_up(checkout, *arguments, **variables):
     clone, tools = checkout
-    environment = {"PATH": str(tools), "HOME": str(clone)}
+    environment = {"PATH": str(tools), "HOME": str(clone), **variables}
     return subprocess.run(
-        [str(clone / "infra/setup.sh")], env=environment, capture_output=True, text=True, check=False, timeout=60
+        [str(clone / "infra/setup.sh"), *arguments],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
     )
 
 
@@ -91,6 +98,52 @@ def it_says_in_one_line_what_this_machine_lacks(checkout, python, java, df, word
     assert not (clone / ".darkroom/env").exists()
 
 
+@pytest.fixture
+def taken():
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen()
+        yield listener.getsockname()[1]
+
+
+def installs(checkout, *arguments, **variables):
+    """What set-up says before it installs, and whether it would install; a full disk keeps it from doing so."""
+    tools = checkout[1]
+    fake(tools, "python3", GOOD_PYTHON)
+    fake(tools, "java", GOOD_JAVA)
+    (tools / "df").unlink(missing_ok=True)
+    fake(tools, "df", "echo h; echo 'disk 9 9 100 9% /'")
+    done = set_up(checkout, *arguments, **variables)
+    assert done.returncode == 1
+    assert len(done.stderr.strip().splitlines()) == 1
+    return done.stderr, "of disk for its environment" in done.stderr
+
+
+@pytest.mark.parametrize(("profile", "variable"), [("local", "AIRFLOW_PORT"), ("stack", "MLFLOW_PORT")])
+def it_says_that_a_port_is_taken_before_it_installs(checkout, local, taken, profile, variable):
+    ports = {"AIRFLOW_PORT": str(local.airflow_port), "MLFLOW_PORT": str(local.mlflow_port), variable: str(taken)}
+    said, would_install = installs(checkout, profile, **ports)
+    assert f"port {taken}, wanted for " in said
+    assert f"make {variable}={taken + 1} up" in said
+    assert not would_install
+    assert installs(checkout, **ports)[1]  # set-up alone starts nothing
+    assert installs(checkout, "compose", **ports)[1]  # the containers are to be up
+
+
+def it_takes_a_port_of_our_own_for_no_fault(checkout, local, taken):
+    run = checkout[0] / ".darkroom/run"
+    run.mkdir(parents=True)
+    (run / "airflow-api.pid").write_text(f"{os.getpid()} 1.0")
+    assert installs(checkout, "local", AIRFLOW_PORT=str(taken), MLFLOW_PORT=str(local.mlflow_port))[1]
+
+
+@pytest.mark.parametrize("port", ["abc", "99999", "0", "-1"])
+def it_says_that_a_port_is_none_before_it_installs(checkout, port):
+    said, would_install = installs(checkout, "local", AIRFLOW_PORT=port)
+    assert f"AIRFLOW_PORT={port} is no port" in said
+    assert not would_install
+
+
 def it_names_a_taken_port_and_the_way_out(local):
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", local.airflow_port))
@@ -107,6 +160,42 @@ def it_does_not_mix_two_lakes(local):
     (run / "lake").write_text("s3://other/lake")
     with pytest.raises(CannotRun, match=r"mlflow are up on the lake s3://other/lake.*make down"):
         check_machine(local)
+
+
+def started(local):
+    """This very process stands for a service that was started with the environment of now."""
+    (local.home / "run").mkdir(parents=True)
+    record_variables(local)
+    this = psutil.Process()
+    (local.home / "run/airflow-scheduler.pid").write_text(f"{this.pid} {this.create_time()}")
+    return local.home / "run/variables.json"
+
+
+@pytest.mark.parametrize("variable", ["DARKROOM_TRAIN_SCHEDULE", "DARKROOM_S3_SECRET_KEY"])
+def it_does_not_leave_services_on_other_settings_without_a_word(local, monkeypatch, variable):
+    monkeypatch.setenv(variable, "0 3 * * 0")
+    kept = started(local)
+    check_machine(local)
+    for value in ("0 4 * * 0", ""):
+        monkeypatch.setenv(variable, value)
+        with pytest.raises(CannotRun, match=rf"airflow-scheduler are up .* of {variable}\..*make down") as refused:
+            check_machine(local)
+        assert "* * 0" not in str(refused.value)
+    assert "* * 0" not in kept.read_text()
+    assert stat.S_IMODE(kept.stat().st_mode) == 0o600
+
+
+def it_minds_no_setting_that_services_do_not_read(local, monkeypatch):
+    started(local)
+    monkeypatch.setenv("DARKROOM_REQUIRE_SERVERS", "1")
+    monkeypatch.setenv("DARKROOM_TRAIN_SCHEDULE", "")
+    check_machine(local)
+
+
+def it_names_another_port_than_the_services_listen_on(local):
+    started(local)
+    with pytest.raises(CannotRun, match="other values of MLFLOW_PORT"):
+        check_machine(dataclasses.replace(local, mlflow_port=local.mlflow_port + 1))
 
 
 def it_finds_nothing_wrong_with_free_ports(local):
@@ -130,7 +219,7 @@ def it_listens_on_this_machine_only(local):
 @pytest.mark.parametrize(
     ("dataset", "source", "name"),
     [
-        ("https://example.org/Chest%20CT.tar.gz?token=1", "archive", "chest-20ct"),
+        ("https://example.org/Chest%20CT.tar.gz?token=1", "archive", "chest-ct"),
         ("s3://bucket/Flowers", "folder", "flowers"),
     ],
 )

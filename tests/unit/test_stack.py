@@ -19,7 +19,7 @@ from infra.stack import machine
 from infra.stack.accounts import add_account
 from infra.stack.compare import compare
 from infra.stack.environment import PORTS, Stack, airflow_environment, spark_environment
-from infra.stack.supervision import status_lines, supervisor_conf
+from infra.stack.supervision import ended, status_lines, supervisor_conf
 
 pytestmark = pytest.mark.unit
 
@@ -152,3 +152,7 @@ def it_counts_equal_rows_and_names_the_first_that_differs(tmp_path):
         compare(one, lake_of(tmp_path / "c", "xqz"), "phantom")
     with pytest.raises(ValueError, match=r"3 rows in .* and 2 in"):
         compare(one, lake_of(tmp_path / "d", "xy"), "phantom")
+
+
+def it_says_that_nobody_supervises_the_stack_any_more(stack):
+    assert ended(stack).startswith("the stack's supervisor has ended. Start it again: make stack.")
