@@ -11,6 +11,8 @@ from tests.crash.writes import WRITES
 
 Fresh = Callable[[], Storage]
 
+_SHORTEST_STEP = 1e-5
+
 
 def points(name: str, fresh: Fresh) -> tuple[str, ...]:
     """The points of a write that is not killed."""
@@ -31,11 +33,14 @@ def sample(total: int, count: int) -> list[int]:
 
 
 def kill_within(name: str, fresh: Fresh, step: float) -> int:
-    """Ends the process inside its commit, each time ``step`` seconds later, until it outlives the commit; the kills."""
+    """Ends the process inside its commit, each time ``step`` seconds later, until it outlives the commit; the kills.
+
+    Where the commit is quicker than one step, steps are a quarter as long.
+    """
     expected = _expected(name, fresh)
     for killed in count():
         if not _kill_once(name, fresh, expected, end_after=step * (killed + 1)).killed:
-            return killed
+            return killed if killed or step < _SHORTEST_STEP else kill_within(name, fresh, step / 4)
     raise AssertionError("a count has no end")
 
 

@@ -76,6 +76,7 @@ def it_survives_an_end_inside_the_commit_in_a_folder(
     name: str, fresh_folder: Fresh, capsys: pytest.CaptureFixture[str]
 ) -> None:
     killed = kill_within(name, fresh_folder, 0.0004)
+    assert killed > 0
     _told(capsys, f"{name}, folder: ended at {killed} moments inside the commit")
 
 
@@ -93,6 +94,7 @@ def it_survives_an_end_inside_the_commit_on_s3(
     name: str, fresh_prefix: Fresh, capsys: pytest.CaptureFixture[str]
 ) -> None:
     killed = kill_within(name, fresh_prefix, 0.001)
+    assert killed > 0
     _told(capsys, f"{name}, S3: ended at {killed} moments inside the commit")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 from pathlib import Path
@@ -29,7 +30,10 @@ def write(path, script):
 
 
 def make(clone, target):
-    return subprocess.run(["make", target], cwd=clone, capture_output=True, text=True, check=False, timeout=30)
+    outside = {name: value for name, value in os.environ.items() if name not in ("MAKEFLAGS", "MAKELEVEL")}
+    return subprocess.run(
+        ["make", target], cwd=clone, env=outside, capture_output=True, text=True, check=False, timeout=30
+    )
 
 
 @pytest.mark.parametrize("target", NO_SETUP)
