@@ -8,11 +8,13 @@ against the champion on the same test images; and promotes it only when the gate
 `DARKROOM_TRAIN_SCHEDULE` is set. Trigger it to train again with other configs or another seed.
 
 **What comes out:** MLflow runs, a comparison page, and either a new champion or the reasons why not. A refused
-challenger ends green: *promote* is then skipped and *gate* says why.
+challenger ends green: *promote* is then skipped and *gate* says why. Datasets that were published while another one
+was being trained on get a run each, from *train_others*.
 """
 
 from __future__ import annotations
 
+from airflow.providers.standard.operators.trigger_dagrun import TriggerDagRunOperator
 from airflow.sdk import dag
 from darkroom_airflow import flows
 from darkroom_airflow.common import DEFAULT_ARGS, TRAIN_RUN_TYPES, TRAIN_SCHEDULE
@@ -50,6 +52,9 @@ def train_model() -> None:
         map_index_template="{{ task.request['name'] }}",
     ).expand(request=spark_tasks)
     examples >> [keras, spark]
+    TriggerDagRunOperator.partial(task_id="train_others", trigger_dag_id="train_model").expand(
+        conf=flows.other_datasets()
+    )
     promoted = flows.promote(flows.gate(flows.evaluate(planned, keras, spark.output)))
     promoted >> flows.close_runs(planned["parent_run_id"]).as_teardown()
 

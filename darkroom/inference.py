@@ -79,42 +79,60 @@ def bound_model(lake: Storage, feed: str) -> str:
     return str(model)
 
 
-def wait_for_inbox(
-    lake: Storage, feed: str, dt: str, *, clock: Callable[[], datetime], sleep: Callable[[float], None]
-) -> bool:
-    """Waits until a date's inbox is complete; False when the time set for waiting ran out.
+def wait_for_inboxes(
+    lake: Storage, requests: list[dict[str, Any]], *, clock: Callable[[], datetime], sleep: Callable[[float], None]
+) -> list[dict[str, Any]]:
+    """Waits until the inboxes of a date are complete; the requests again, each with ``incomplete``.
 
     Complete means: a file ``_SUCCESS`` is there, or something is there and has not changed for
-    ``inbox_settle_seconds``. The wait ends after ``inbox_wait_seconds``. ``clock`` gives the present time in UTC.
+    ``inbox_settle_seconds``. One wait for all feeds, which ends after ``inbox_wait_seconds``; a feed that is not
+    complete then gets zero rows for the date, and an error is logged. ``clock`` gives the present time in UTC.
     """
     settings = get_settings()
     deadline = clock() + timedelta(seconds=settings.inbox_wait_seconds)
+    open_feeds = {(request["feed"], request["dt"]) for request in requests}
     while True:
-        blobs = list(lake.list(inbox(feed, dt)))
-        newest = max((blob.modified for blob in blobs), default=None)
-        if any(blob.path.endswith("/_SUCCESS") for blob in blobs):
-            return True
-        if newest is not None and clock() - newest >= timedelta(seconds=settings.inbox_settle_seconds):
-            return True
-        if clock() >= deadline:
-            return False
+        open_feeds = {each for each in open_feeds if not _complete(lake, *each, clock())}
+        if not open_feeds or clock() >= deadline:
+            break
         sleep(min(30.0, max(1.0, settings.inbox_settle_seconds / 2)))
+    for feed, dt in sorted(open_feeds):
+        log.error(
+            "inbox/%s/dt=%s was not complete after %s s (no _SUCCESS, and empty or still changing): it gets zero rows. "
+            "Run the date again when its images are there.",
+            feed,
+            dt,
+            f"{settings.inbox_wait_seconds:g}",
+        )
+    return [{**request, "incomplete": (request["feed"], request["dt"]) in open_feeds} for request in requests]
+
+
+def _complete(lake: Storage, feed: str, dt: str, now: datetime) -> bool:
+    blobs = list(lake.list(inbox(feed, dt)))
+    if any(blob.path.endswith("/_SUCCESS") for blob in blobs):
+        return True
+    newest = max((blob.modified for blob in blobs), default=None)
+    return newest is not None and now - newest >= timedelta(seconds=get_settings().inbox_settle_seconds)
 
 
 def summary_of_date(dt: str, results: list[dict[str, Any]]) -> dict[str, Any]:
     """The run's summary over all feeds: small numbers, for the log, the asset event and the demo's last screen."""
     feeds = [result["feed"] for result in results]
     left_out = sorted({feed for result in results for feed in result["left_out"]})
+    incomplete = sorted(result["feed"] for result in results if result["incomplete"])
     images = sum(int(result["images"]) for result in results)
     log.info("%s: %d images in %d feeds.", dt, images, len(feeds))
     if left_out:
         log.warning("%s: left out, since they cannot be classified: %s. find_feeds says why.", dt, ", ".join(left_out))
-    if not images:
+    if incomplete:
+        log.error("%s: not complete when the wait ended, zero rows: %s.", dt, ", ".join(incomplete))
+    elif not images:
         log.warning("No images had arrived for %s. Zero rows were written.", dt)
     return {
         "dt": dt,
         "feeds": feeds,
         "left_out": left_out,
+        "incomplete": incomplete,
         "models": sorted({str(result["model"]) for result in results}),
         "images": images,
         "problems": sum(int(result["problems"]) for result in results),

@@ -25,7 +25,10 @@ def prediction_page(summary: Mapping[str, Any]) -> str:
             ),
         ]
     )
-    if not summary["images"]:
+    if summary["incomplete"]:
+        told = "had not all arrived when the wait for them ended: zero rows were written."
+        page.callout("warning", f"The images of {summary['dt']} {told} Run the date again when they are there.")
+    elif not summary["images"]:
         page.callout("warning", f"No images had arrived for {summary['dt']}: zero rows were written.")
     labels = summary["labels"]
     if labels:

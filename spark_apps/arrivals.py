@@ -42,6 +42,7 @@ class PredictRequest(BaseModel):
     champion: ChampionOfRequest
     predicted_at: datetime
     left_out: list[str] = Field(default_factory=list, description="Feeds of the date that cannot be classified.")
+    incomplete: bool = Field(False, description="The wait for the date's images ran out: zero rows.")
 
     @field_validator("dt")
     @classmethod
@@ -72,7 +73,7 @@ class Prediction:
     transform_hash: str
     fingerprint: str
     commit_number: int
-    earlier: dict[str, Any] | None  # the summary of an earlier run over the same inputs
+    earlier: dict[str, Any] | None  # the summary of an earlier run whose rows stay
 
     @property
     def table(self) -> Table:
@@ -80,16 +81,20 @@ class Prediction:
 
 
 def plan_prediction(lake: Storage, request: dict[str, Any]) -> Prediction:
-    """Lists the inbox once and compares with the last commit. Raises InvalidRequest and ModelError."""
+    """Lists the inbox once and compares with the last commit. Where the inbox is incomplete, earlier rows stay.
+
+    Raises InvalidRequest and ModelError.
+    """
     asked = checked_job(PredictRequest, request, "predict")
     table = Table(lake, predictions_table(asked.model))
     number = table.commit_number(asked.partition)
     model = load_package(lake, asked.champion.package, package_id=asked.champion.package_id)
-    blobs = arrived(lake, asked.feed, asked.dt)
+    blobs = [] if asked.incomplete else arrived(lake, asked.feed, asked.dt)
     fingerprint = stable_hash(
         {
             "contract": CONTRACT_VERSION,
             "inputs": [[blob.path, blob.size, blob.etag] for blob in blobs],
+            "incomplete": asked.incomplete,
             "champion": asked.champion.model_dump(),
             "transform": model.transform.hash,
             "code": code_digest(),
@@ -97,7 +102,8 @@ def plan_prediction(lake: Storage, request: dict[str, Any]) -> Prediction:
         length=64,
     )
     last = table.last_commit(asked.partition)
-    earlier = last["summary"] if last and last.get("fingerprint") == fingerprint else None
+    stands = last and (asked.incomplete or last.get("fingerprint") == fingerprint)
+    earlier = last["summary"] if last and stands else None
     return Prediction(lake, asked, blobs, model.transform.hash, fingerprint, number, earlier)
 
 

@@ -39,4 +39,9 @@ def _train_schedule() -> Any:
 
 TRAIN_SCHEDULE = _train_schedule()
 # Not backfillable: training is about now. A backfill of it would compare models with data that did not exist yet.
-TRAIN_RUN_TYPES = [DagRunType.MANUAL, DagRunType.ASSET_TRIGGERED, DagRunType.SCHEDULED]
+TRAIN_RUN_TYPES = [
+    DagRunType.MANUAL,
+    DagRunType.ASSET_TRIGGERED,
+    DagRunType.SCHEDULED,
+    DagRunType.OPERATOR_TRIGGERED,
+]

@@ -22,6 +22,8 @@ from darkroom_airflow.tasks import work
 
 log = logging.getLogger(__name__)
 
+_OF_TRAINING = ("dataset", "split_id", "configs")
+
 
 @work(multiple_outputs=True)
 def check_request(params: Any = None) -> dict[str, Any]:
@@ -95,10 +97,7 @@ def plan(params: Any = None, triggering_asset_events: Any = None, dag_run: Any =
 
     lake = open_lake()
     request = parse_request(TrainRequest, fields_of(params))
-    events = sorted((triggering_asset_events or {}).get(DATASETS, []), key=lambda event: event.timestamp)
-    event: dict[str, Any] = dict(events[-1].extra) if events else {}
-    if len(events) > 1:
-        log.info("%d dataset events arrived together; the newest is trained on.", len(events))
+    event: dict[str, Any] = next(iter(_published(triggering_asset_events)), {})
     dataset = request.dataset or event.get("dataset") or get_settings().train_dataset
     same = event.get("dataset") == dataset
     split_id = request.split_id or (event.get("split_id") if same else None)
@@ -126,6 +125,19 @@ def plan(params: Any = None, triggering_asset_events: Any = None, dag_run: Any =
             "links": {"airflow_run": run_url(dag_run)},
         },
     )
+
+
+@work
+def other_datasets(triggering_asset_events: Any = None) -> list[dict[str, Any]]:
+    """The form of one more run for each dataset that was published while another one was being trained on."""
+    return [{name: event.get(name) for name in _OF_TRAINING} for event in _published(triggering_asset_events)[1:]]
+
+
+def _published(triggering_asset_events: Any) -> list[dict[str, Any]]:
+    """What ``publish`` told of each dataset last; the newest event first."""
+    events = sorted((triggering_asset_events or {}).get(DATASETS, []), key=lambda event: event.timestamp)
+    newest = {event.extra["dataset"]: dict(event.extra) for event in events}
+    return [newest[dataset] for dataset in dict.fromkeys(event.extra["dataset"] for event in reversed(events))]
 
 
 @work
@@ -183,16 +195,12 @@ def close_runs(parent_run_id: str) -> None:
 @work
 def find_feeds(params: Any = None, dag_run: Any = None) -> list[dict[str, Any]]:
     """One request of the predict job for each feed; a scheduled date first waits until its inboxes are complete."""
-    from darkroom.inference import feeds_of_date, wait_for_inbox
+    from darkroom.inference import feeds_of_date, wait_for_inboxes
 
     lake = open_lake()
     requests = feeds_of_date(lake, fields_of(params), dag_run.partition_key, dag_run.start_date)
     if str(dag_run.run_type) == "scheduled" and get_settings().inbox_wait_seconds:
-        for request in requests:
-            if not wait_for_inbox(
-                lake, request["feed"], request["dt"], clock=lambda: datetime.now(UTC), sleep=time.sleep
-            ):
-                log.warning("The inbox of %s for %s did not become complete in time.", request["feed"], request["dt"])
+        return wait_for_inboxes(lake, requests, clock=lambda: datetime.now(UTC), sleep=time.sleep)
     return requests
 
 

@@ -25,21 +25,23 @@ def classify(request: dict[str, Any]) -> dict[str, Any]:
     lake = open_lake()
     started = time.monotonic()
     plan = plan_prediction(lake, request)
+    told = {"left_out": plan.request.left_out, "incomplete": plan.request.incomplete}
     if plan.earlier is not None:
-        log.info("Nothing changed: these %s images were classified so before.", f"{plan.earlier['images']:,}")
-        return {**write_summary(lake, plan.earlier), "left_out": plan.request.left_out, "changed": False}
+        log.info("Nothing changed: the rows of an earlier run stay, %s images.", f"{plan.earlier['images']:,}")
+        return {**write_summary(lake, plan.earlier), **told, "changed": False}
     if plan.blobs:
         with spark_session("darkroom-predict") as spark:
             working = time.monotonic()
             counts = predict_inbox(spark, plan)
             seconds = time.monotonic() - working
     else:
-        log.warning("No images had arrived in %s on %s: zero rows.", plan.request.feed, plan.request.dt)
+        why = "was not complete when the wait ended" if plan.request.incomplete else "holds no images"
+        log.warning("The inbox of %s for %s %s: zero rows.", plan.request.feed, plan.request.dt, why)
         counts, seconds = predict_inbox(None, plan), 0.0
     files = counts.pop("files")
     summary = summarise(plan, counts, seconds, time.monotonic() - started)
     commit_predictions(plan, files, summary)
-    return {**write_summary(lake, summary), "left_out": plan.request.left_out, "changed": True}
+    return {**write_summary(lake, summary), **told, "changed": True}
 
 
 def summarise(plan: Prediction, counts: dict[str, Any], seconds: float, total: float) -> dict[str, Any]:
@@ -56,6 +58,7 @@ def summarise(plan: Prediction, counts: dict[str, Any], seconds: float, total: f
         "dataset_version": request.champion.dataset_version,
         "transform_hash": plan.transform_hash,
         "predicted_at": request.predicted_at.isoformat(),
+        "incomplete": request.incomplete,
         "images": images,
         "classified": classified,
         "problems": bad,

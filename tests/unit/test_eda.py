@@ -1,64 +1,25 @@
-"""The EDA of any dataset: clean, dirty, tiny, empty, huge."""
+"""The EDA of a dirty dataset: what it counts, shows and finds, and how it runs as a step."""
 
 from __future__ import annotations
 
-import hashlib
-import io
 import json
 import re
-import time
-from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pytest
-from PIL import Image
 
-from darkroom.contract import IMAGES_SCHEMA, images_table, splits_table
-from darkroom.duplicates import find_clusters
+from darkroom.contract import images_table, splits_table
 from darkroom.eda import build_eda, eda_dataset
 from darkroom.eda.statistics import cross, duplicates, gather, train_balance
 from darkroom.errors import DataError, InvalidRequest
-from darkroom.imagestats import measure
 from darkroom.splitting import SplitOptions, split
 from darkroom.storage import Storage, open_storage
 from darkroom.tables import Table
+from tests.suites.eda import EVIL, File, jpeg, manifest, page_of
 
 pytestmark = pytest.mark.unit
-
-EVIL = '<script>alert(1)</script> $x$ & "q"'
-File = tuple[str, bytes, str | None, str | None, str | None]  # path, content, label, given split, group
-
-
-def jpeg(seed: int, *, width: int = 48, height: int = 40, mode: str = "L", bright: int = 0, quality: int = 90) -> bytes:
-    rng = np.random.default_rng(seed)
-    coarse = rng.integers(0, 180, (8, 8) if mode == "L" else (8, 8, 3)).astype(np.uint8)
-    image = Image.fromarray(coarse + np.uint8(bright), mode).resize((width, height), Image.Resampling.BICUBIC)
-    out = io.BytesIO()
-    image.save(out, "JPEG", quality=quality)
-    return out.getvalue()
-
-
-def manifest(files: Iterable[File], version: str = "v1") -> tuple[pa.Table, dict[str, bytes]]:
-    """What the manifest step makes of these files, and their contents by uri."""
-    rows, contents, seen = [], {}, {}
-    for path, data, label, given, group in files:
-        content_id, found = hashlib.sha256(data).hexdigest(), measure(data)
-        contents[f"raw/{content_id}"] = data
-        if found.thumbnail is not None:
-            seen[content_id] = (found.phash, found.thumbnail)
-        told = {
-            name: getattr(found, name) for name in ("format", "width", "height", "mode", "mean", "std", "min", "max")
-        }
-        rows.append({"path": path, "content_id": content_id, "uri": f"raw/{content_id}", "label": label,
-                     "given_split": given, "group": group, "size_bytes": len(data), "phash": found.phash,
-                     "problem": found.problem, "version": version, **told})  # fmt: skip
-    pixels = np.stack([pair[1] for pair in seen.values()]) if seen else np.zeros((0, 32, 32), np.uint8)
-    clusters = find_clusters(list(seen), [str(pair[0]) for pair in seen.values()], pixels).cluster_of
-    for row in rows:
-        row["duplicate_cluster"] = clusters.get(row["content_id"])
-    return pa.Table.from_pylist(rows, schema=IMAGES_SCHEMA).sort_by("path"), contents
 
 
 def dirty() -> list[File]:
@@ -93,16 +54,6 @@ def built(images: tuple[pa.Table, dict[str, bytes]], tmp_path_factory: pytest.Te
     lake = open_storage(str(tmp_path_factory.mktemp("built")))
     table, contents = images
     return lake, build_eda(table, None, contents.__getitem__, lake, "eda", EVIL)
-
-
-def page_of(lake: Storage, folder: str = "eda") -> str:
-    return lake.read(f"{folder}/index.html").decode()
-
-
-def build(lake: Storage, files: list[File], splits: pa.Table | None = None, **more: Any) -> tuple[dict[str, Any], str]:
-    table, contents = manifest(files)
-    summary = build_eda(table, splits, contents.__getitem__, lake, "eda", "T", **more)
-    return summary, page_of(lake)
 
 
 def it_counts_what_is_in_the_data(built: tuple[Storage, dict[str, Any]]) -> None:
@@ -193,116 +144,6 @@ def it_tells_how_train_was_rebalanced(images: tuple[pa.Table, dict[str, bytes]])
         balance = train_balance(gather(images[0], result.table).splits)
         assert balance.loc["cat", "before"] > 1.3 * balance.loc["dog", "before"]
         assert balance.loc["cat", column] == pytest.approx(balance.loc["dog", column], rel=0.01)
-
-
-def it_needs_no_labels_and_no_given_splits(lake: Storage) -> None:
-    summary, page = build(lake, [(f"{i}.jpg", jpeg(i, width=40 + 3 * i), None, None, None) for i in range(12)])
-    assert summary["class_count"] == 0
-    assert "No image has a label" in page
-    assert "The source gives no splits" in page
-
-
-def it_says_so_when_there_is_one_class_and_one_size(lake: Storage) -> None:
-    _, page = build(lake, [(f"a/{i}.jpg", jpeg(i), "only", None, None) for i in range(6)])
-    assert "Training needs at least two classes" in page
-    assert "Every image is 48 × 40 pixels." in page
-
-
-def it_survives_a_dataset_of_broken_files_alone(lake: Storage) -> None:
-    summary, page = build(lake, [(f"a/{i}.jpg", b"no image" * i, "a", "train", None) for i in range(5)])
-    assert summary["usable_images"] == 0
-    assert summary["width"] == {"min": None, "median": None, "max": None}
-    assert "None of the 5 files can be used" in page
-
-
-def it_survives_an_empty_dataset(lake: Storage) -> None:
-    summary, page = build(lake, [])
-    assert summary["images"] == 0
-    assert "There are no images" in page
-
-
-def it_survives_one_image_and_a_flat_one(lake: Storage) -> None:
-    flat = io.BytesIO()
-    Image.new("L", (1, 1)).save(flat, "PNG")
-    summary, _ = build(lake, [("a/1.png", flat.getvalue(), "a", "test", None)])
-    assert summary["usable_images"] == 1
-
-
-def it_goes_on_when_images_are_gone_from_the_lake(lake: Storage) -> None:
-    table, contents = manifest([(f"{c}/{i}.jpg", jpeg(i), c, None, None) for i in range(9) for c in "ab"])
-
-    def read(uri: str) -> bytes:
-        if int(uri[-1], 16) % 2:
-            raise FileNotFoundError(uri)
-        return contents[uri]
-
-    summary = build_eda(table, None, read, lake, "eda", "T")
-    assert summary["unreadable_pictures"] > 0
-    assert "could not be read from the lake" in page_of(lake)
-    gone = build_eda(table, None, _gone, lake, "eda", "T")
-    assert gone["unreadable_pictures"] == 9
-
-
-def _gone(uri: str) -> bytes:
-    raise FileNotFoundError(uri)
-
-
-def it_names_uneven_classes_small_splits_a_shift_and_telling_sizes(lake: Storage) -> None:
-    files: list[File] = []
-    for i in range(120):
-        given = "test" if i % 3 == 0 else "train"
-        label, width = ("large", 90) if i % 4 else ("small", 30)
-        picture = jpeg(i, width=width, height=width, bright=70 if given == "test" else 0)
-        files.append((f"{i}.jpg", picture, label, given, None))
-    _, page = build(lake, files)
-    assert "3 images of large for each of small" in page
-    assert "The test split has 40 usable images" in page
-    assert "Images of test are brighter than those of train" in page
-    assert "Image size tells classes apart" in page
-
-
-def many(count: int, classes: int) -> pa.Table:
-    """Rows of a large manifest; every image has the same bytes."""
-    rng = np.random.default_rng(0)
-    ids = [hashlib.sha256(str(i).encode()).hexdigest() for i in range(count)]
-    labels = rng.integers(0, classes, count)
-    values: dict[str, Any] = {
-        "path": [f"train/{label}/{i}.jpg" for i, label in enumerate(labels)],
-        "content_id": ids,
-        "uri": ids,
-        "label": [f"class {label:04d}" for label in labels],
-        "given_split": [("train", "val", "test")[i % 3] for i in range(count)],
-        "group": [f"{i % 3}-{i // 12}" for i in range(count)],
-        "size_bytes": rng.integers(1000, 50000, count),
-        "format": ["JPEG"] * count,
-        "width": rng.integers(30, 2000, count),
-        "height": rng.integers(30, 2000, count),
-        "mode": ["RGB"] * count,
-        "mean": rng.uniform(0, 255, count),
-        "std": rng.uniform(0, 80, count),
-        "min": rng.uniform(0, 10, count),
-        "max": rng.uniform(200, 255, count),
-        "phash": ["0" * 16] * count,
-        "duplicate_cluster": [ids[i - i % 6] if i % 60 in (0, 3) else None for i in range(count)],
-        "problem": [None if i % 100 else "truncated: it ends early" for i in range(count)],
-        "version": ["v"] * count,
-    }
-    return pa.table({f.name: pa.array(values[f.name], type=f.type) for f in IMAGES_SCHEMA}, schema=IMAGES_SCHEMA)
-
-
-def it_takes_60_000_images_of_1_000_classes_in_seconds_and_says_what_it_leaves_out(lake: Storage) -> None:
-    table, picture = many(60_000, 1_000), jpeg(1)
-    started = time.process_time()  # of this process, so that a busy machine does not fail the test
-    summary = build_eda(table, None, lambda uri: picture, lake, "eda", "T")
-    seconds = time.process_time() - started
-    assert summary["class_count"] == 1_000
-    assert len(summary["classes"]) == 50
-    assert len(json.dumps(summary)) < 5_000
-    page = page_of(lake)
-    assert "the 12 largest of 1,000 classes" in page
-    assert "the 40 largest of 1,000 classes" in page
-    assert len(page) < 5_000_000
-    assert seconds < 20, f"{seconds:.1f} s of CPU time"
 
 
 def it_counts_rows_by_split_and_class_including_those_without(images: tuple[pa.Table, dict[str, bytes]]) -> None:

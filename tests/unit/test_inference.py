@@ -9,7 +9,7 @@ import pytest
 
 from darkroom import champions
 from darkroom.errors import InvalidRequest, NoChampion
-from darkroom.inference import bound_model, feeds_of_date, summary_of_date, wait_for_inbox
+from darkroom.inference import bound_model, feeds_of_date, summary_of_date, wait_for_inboxes
 from darkroom.settings import get_settings
 from tests.packages import champion_of
 
@@ -29,6 +29,17 @@ class Clock:
 
     def sleep(self, seconds):
         self.now += timedelta(seconds=seconds)
+        self.each()
+
+    def each(self):
+        """What happens in the world while somebody sleeps."""
+
+
+def wait(lake, clock, *feeds):
+    """Whether each feed was incomplete when the wait ended."""
+    requests = [{"feed": feed, "dt": "2026-01-01"} for feed in feeds]
+    done = wait_for_inboxes(lake, requests, clock=clock, sleep=clock.sleep)
+    return {request["feed"]: request["incomplete"] for request in done}
 
 
 @pytest.fixture
@@ -115,7 +126,7 @@ def it_refuses_a_binding_that_cannot_be_read(lake, content):
 def it_does_not_wait_for_an_inbox_that_is_marked_complete(lake):
     lake.write("inbox/ward-a/dt=2026-01-01/_SUCCESS", b"")
     clock = Clock(NOON)
-    assert wait_for_inbox(lake, "ward-a", "2026-01-01", clock=clock, sleep=clock.sleep)
+    assert wait(lake, clock, "ward-a") == {"ward-a": False}
     assert clock.now == NOON
 
 
@@ -124,24 +135,55 @@ def it_waits_until_an_inbox_has_settled(lake):
     lake.write("inbox/ward-a/dt=2026-01-01/1.png", b"x")
     os.utime(lake.uri("inbox/ward-a/dt=2026-01-01/1.png"), (NOON.timestamp(), NOON.timestamp()))
     clock = Clock(NOON)
-    assert wait_for_inbox(lake, "ward-a", "2026-01-01", clock=clock, sleep=clock.sleep)
+    assert wait(lake, clock, "ward-a") == {"ward-a": False}
     assert 60 <= (clock.now - NOON).total_seconds() <= 120
 
 
 @pytest.mark.usefixtures("waiting")
 def it_stops_waiting_for_an_inbox_that_stays_empty(lake):
     clock = Clock(NOON)
-    assert not wait_for_inbox(lake, "ward-a", "2026-01-01", clock=clock, sleep=clock.sleep)
+    assert wait(lake, clock, "ward-a") == {"ward-a": True}
     assert 600 <= (clock.now - NOON).total_seconds() <= 660
+
+
+@pytest.mark.usefixtures("waiting")
+def it_waits_once_for_all_feeds_and_tells_which_were_not_complete(lake, caplog):
+    def still_arriving(path):
+        lake.write(path, b"x")
+        os.utime(lake.uri(path), (clock.now.timestamp(), clock.now.timestamp()))
+
+    clock = Clock(NOON)
+    lake.write("inbox/ward-b/dt=2026-01-01/_SUCCESS", b"")
+    clock.each = lambda: still_arriving("inbox/ward-c/dt=2026-01-01/1.png")
+    assert wait(lake, clock, "ward-a", "ward-b", "ward-c") == {"ward-a": True, "ward-b": False, "ward-c": True}
+    assert (clock.now - NOON).total_seconds() <= 660
+    errors = [record.getMessage() for record in caplog.records if record.levelname == "ERROR"]
+    assert [error.split(" ")[0] for error in errors] == [f"inbox/ward-{one}/dt=2026-01-01" for one in "ac"]
 
 
 def it_sums_up_a_date_over_its_feeds():
     results = [
-        {"feed": "a", "model": "m", "images": 3, "problems": 1, "left_out": ["c"], "changed": True},
-        {"feed": "b", "model": "m", "images": 0, "problems": 0, "left_out": ["c"], "changed": False},
+        {
+            "feed": "a",
+            "model": "m",
+            "images": 3,
+            "problems": 1,
+            "left_out": ["c"],
+            "incomplete": False,
+            "changed": True,
+        },
+        {
+            "feed": "b",
+            "model": "m",
+            "images": 0,
+            "problems": 0,
+            "left_out": ["c"],
+            "incomplete": True,
+            "changed": False,
+        },
     ]
     expected = {"dt": "2026-01-01", "feeds": ["a", "b"], "models": ["m"], "images": 3, "problems": 1, "changed": True}
-    assert summary_of_date("2026-01-01", results) == {**expected, "left_out": ["c"]}
+    assert summary_of_date("2026-01-01", results) == {**expected, "left_out": ["c"], "incomplete": ["b"]}
 
 
 def it_says_that_a_date_without_images_has_zero_rows(caplog):

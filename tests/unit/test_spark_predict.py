@@ -131,6 +131,18 @@ def it_commits_zero_rows_for_an_empty_or_missing_date(lake: Storage, marker: str
     assert b"No images had arrived" in lake.read(result["page"])
 
 
+def it_classifies_nothing_of_an_inbox_that_is_not_complete(spark: Any, lake: Storage) -> None:
+    fill_inbox(lake, 2)
+    late = request_for(lake) | {"incomplete": True}
+    result = run(None, lake, late)
+    assert (result["images"], result["incomplete"]) == (0, True)
+    assert Table(lake, predictions_table("lamps")).read().num_rows == 0
+    assert b"had not all arrived" in lake.read(result["page"])
+    complete = run(spark, lake, request_for(lake))
+    assert (complete["images"] > 0, complete["incomplete"]) == (True, False)
+    assert plan_prediction(lake, late).earlier is not None
+
+
 def it_takes_rows_away_when_the_inbox_became_empty(spark: Any, lake: Storage) -> None:
     fill_inbox(lake, 2)
     request = request_for(lake)
