@@ -22,7 +22,7 @@ from darkroom.tables.log import Log
 _THREADS = 8
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _LOG_FILE = re.compile(r"(\d{20}\.(json|checkpoint(\.\d+\.\d+)?\.parquet)|_last_checkpoint|\d{20}\.crc)")
-_FREE_FOLDERS = ("reports", "inbox", "feedback", "quarantine")
+_FREE_FOLDERS = ("reports", "inbox", "feedback", "quarantine", "jobs")
 """Folders in which any file is in its place."""
 
 DAMAGED = ("missing", "wrong size", "wrong hash", "unreadable")
