@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import pwd
 import re
@@ -10,22 +9,18 @@ import shutil
 import subprocess
 from pathlib import Path
 
+from infra.binaries import VERSITYGW, check_go
 from infra.local.services import CannotRun, listening, running
 from infra.stack.environment import Stack
 from infra.stack.programs import programs_of
 
 DEBIANS_POSTGRES = Path("/usr/lib/postgresql")
-VERSITYGW = "github.com/versity/versitygw/cmd/versitygw@v1.8.0"
 
 
 def check_tools() -> None:
     """Raises CannotRun, with the command that installs it, when PostgreSQL or a Go that is needed is missing."""
     postgres_bin()
-    if not cached("versitygw", VERSITYGW).exists() and shutil.which("go") is None:
-        raise CannotRun(
-            "needs Go 1.24 or newer to build its S3 server, once; none was found. "
-            "On Debian or Ubuntu: apt-get install golang-go"
-        )
+    check_go("versitygw", VERSITYGW)
 
 
 def check_machine(stack: Stack) -> None:
@@ -81,31 +76,3 @@ def postgres_user() -> pwd.struct_passwd | None:
         return pwd.getpwnam("postgres")
     except KeyError:
         return pwd.getpwnam("nobody")
-
-
-def s3_binary() -> Path:
-    """The S3 server from the user's cache folder, built into it now when it is not there."""
-    target = cached("versitygw", VERSITYGW)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    with (target.parent / ".lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if not target.exists():
-            _build(VERSITYGW, target.parent / f".building-{os.getpid()}", target)
-    return target
-
-
-def cached(name: str, package: str) -> Path:
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    return cache / "darkroom" / "bin" / f"{name}-{package.rpartition('@')[2]}"
-
-
-def _build(package: str, folder: Path, target: Path) -> None:
-    environment = os.environ | {"GOBIN": str(folder), "GOFLAGS": "-p=2 -buildvcs=false"}
-    try:
-        done = subprocess.run(["go", "install", package], env=environment, capture_output=True, text=True, check=False)
-        if done.returncode:
-            last = (done.stderr.strip().splitlines() or ["no reason given"])[-1]
-            raise CannotRun(f"go install {package} failed: {last}. It needs Go 1.24 or newer and the Go proxy.")
-        os.replace(folder / package.rpartition("@")[0].rpartition("/")[2], target)
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)

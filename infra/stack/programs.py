@@ -22,7 +22,8 @@ class Program(Service):
 
 def programs_of(stack: Stack) -> list[Program]:
     """In the order in which they are started."""
-    from infra.stack.machine import VERSITYGW, cached, find_postgres
+    from infra.binaries import VERSITYGW, go_program
+    from infra.stack.machine import find_postgres
 
     airflow, mlflow = str(stack.bin / "airflow"), str(stack.bin / "mlflow")
     spark = [str(stack.spark_home / "bin" / "spark-class")]
@@ -42,7 +43,7 @@ def programs_of(stack: Stack) -> list[Program]:
         Program(
             "s3",
             [
-                *(str(cached("versitygw", VERSITYGW)), "--port", f"127.0.0.1:{ports['s3']}", "--health", "/health"),
+                *(str(go_program("versitygw", VERSITYGW)), "--port", f"127.0.0.1:{ports['s3']}", "--health", "/health"),
                 *("--quiet", "posix", "--versioning-dir", str(home / "s3" / "versions"), str(home / "s3" / "root")),
             ],
             health=f"{stack.url('s3')}/health",

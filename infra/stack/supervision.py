@@ -12,6 +12,7 @@ from xmlrpc.client import ServerProxy
 
 import psutil
 
+from infra.binaries import VERSITYGW, go_binary
 from infra.local import services
 from infra.local.environment import ROOT, credentials
 from infra.local.services import (
@@ -28,7 +29,7 @@ from infra.local.services import (
 from infra.stack import setup
 from infra.stack.accounts import ensure_accounts, ensure_administrator
 from infra.stack.environment import Stack, write_private
-from infra.stack.machine import check_machine, s3_binary
+from infra.stack.machine import check_machine
 from infra.stack.programs import Program, programs_of
 
 SUPERVISOR = services.Service("supervisor", [])
@@ -42,7 +43,7 @@ def start(stack: Stack, say: Callable[[str], None]) -> None:
     conf = supervisor_conf(stack)
     if _supervising(stack) and _conf_file(stack).read_text() != conf:
         raise CannotRun("the stack is up with other ports or folders. Stop it first: make stack-down")
-    s3_binary()
+    go_binary("versitygw", VERSITYGW)
     credentials(stack)
     setup.write_configuration(stack)
     setup.make_cluster_of_databases(stack)

@@ -16,7 +16,9 @@ import zipfile
 from pathlib import Path
 from typing import Any
 
-from tests.integration.servers import cache_folder, go_binary, go_build, left_out, locked
+from infra.binaries import cache_folder, go_build, locked
+from infra.local.services import CannotRun
+from tests.integration.servers import go_binary, left_out
 
 HELM = "helm.sh/helm/v3/cmd/helm@v3.22.0"
 KUBERNETES = "k8s.io/kubernetes@v1.36.3"
@@ -36,7 +38,10 @@ def helm(*arguments: str) -> subprocess.CompletedProcess[str]:
 def read(kind: str, file: Path, **variables: str) -> subprocess.CompletedProcess[str]:
     """The ``compose`` or ``dockerfile`` as JSON on stdout; only ``variables`` are set."""
     digest = hashlib.sha256(b"".join((READERS / name).read_bytes() for name in ("main.go", "go.mod", "go.sum")))
-    program = go_build("readers", READERS, digest.hexdigest()[:12])
+    try:
+        program = go_build("readers", READERS, digest.hexdigest()[:12])
+    except CannotRun as error:
+        left_out("Tests on compose files and Dockerfiles", f"it {error}.")
     environment = {"PATH": os.defpath, **variables}
     return subprocess.run(
         [str(program), kind, str(file)], env=environment, capture_output=True, text=True, timeout=60, check=False

@@ -15,8 +15,9 @@ from minio import Minio
 from minio.error import S3Error
 
 from infra import compose, container_secrets
+from infra.binaries import VERSITYGW
 from infra.local.services import CannotRun
-from tests.integration.servers import VERSITYGW, free_port, go_binary, left_out, versitygw
+from tests.integration.servers import free_port, go_binary, left_out, versitygw
 
 pytestmark = pytest.mark.containers
 

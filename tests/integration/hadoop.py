@@ -18,7 +18,8 @@ import pyspark
 import pytest
 import urllib3
 
-from tests.integration.servers import cache_folder, free_port, left_out, running, wait_for
+from infra.binaries import cache_folder
+from tests.integration.servers import free_port, left_out, running, wait_for
 
 HADOOP = "3.5.0"
 _MINICLUSTER = "hadoop-client-minicluster"

@@ -2,30 +2,30 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import secrets
-import shutil
 import socket
 import subprocess
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 import urllib3
 from minio import Minio
 
 from darkroom.storage import StorageOptions
+from infra import binaries
+from infra.binaries import VERSITYGW
+from infra.local.services import CannotRun
 
-VERSITYGW = "github.com/versity/versitygw/cmd/versitygw@v1.8.0"
 MINIO = "github.com/minio/minio@v0.0.0-20260212201848-7aac2a2c5b7c"
 _START_SECONDS = 60
-_BUILD_SECONDS = 1500
 
 
-def left_out(what: str, why: str) -> None:
+def left_out(what: str, why: str) -> NoReturn:
     """Skips the test, or fails it where servers are required. One line says what was left out and why."""
     line = f"{what} left out: {why}"
     if os.environ.get("DARKROOM_REQUIRE_SERVERS") == "1":
@@ -33,56 +33,12 @@ def left_out(what: str, why: str) -> None:
     pytest.skip(line)
 
 
-def cache_folder() -> Path:
-    """Where what takes minutes to make or fetch is kept for all checkouts of this user; made when it is not there."""
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "darkroom"
-    (cache / "bin").mkdir(parents=True, exist_ok=True)
-    return cache
-
-
-@contextmanager
-def locked() -> Iterator[None]:
-    """One builder at a time on this machine."""
-    with (cache_folder() / ".lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
-
-
 def go_binary(name: str, package: str) -> Path:
-    """The program that ``go install`` makes of ``package``, from the cache folder or built into it now."""
-    return _built(name, package.rpartition("@")[2], ["go", "install", "-ldflags=-s -w", package], Path.cwd())
-
-
-def go_build(name: str, source: Path, version: str) -> Path:
-    """The program whose Go sources are in the folder ``source``, from the cache folder or built into it now."""
-    return _built(name, version, ["go", "install", "-ldflags=-s -w", "."], source)
-
-
-def _built(name: str, version: str, command: list[str], source: Path) -> Path:
-    target = cache_folder() / "bin" / f"{name}-{version}"
-    if target.exists():
-        return target
-    if shutil.which("go") is None:
-        left_out(f"Tests on {name}", "there is no Go to build it with. Install Go 1.26 or newer.")
-    with locked():
-        if not target.exists():
-            _build(command, source, cache_folder() / "bin" / f".building-{os.getpid()}", target, name)
-    return target
-
-
-def _build(command: list[str], source: Path, folder: Path, target: Path, name: str) -> None:
-    environment = os.environ | {"GOBIN": str(folder), "GOFLAGS": "-p=2 -buildvcs=false"}
+    """The program of a Go package, from the cache folder or built into it now; left out where it cannot be had."""
     try:
-        done = subprocess.run(
-            command, cwd=source,
-            env=environment, capture_output=True, text=True, timeout=_BUILD_SECONDS, check=False,
-        )  # fmt: skip
-        if done.returncode:
-            last = (done.stderr.strip().splitlines() or ["no reason given"])[-1]
-            left_out(f"Tests on {name}", f"{' '.join(command)} failed: {last}.")
-        os.replace(folder / name, target)
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
+        return binaries.go_binary(name, package)
+    except CannotRun as error:
+        left_out(f"Tests on {name}", f"it {error}.")
 
 
 def free_port() -> int:

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration.servers import VERSITYGW, go_binary
+from infra.binaries import VERSITYGW
+from tests.integration.servers import go_binary
 
 pytestmark = pytest.mark.unit
 
@@ -20,7 +21,7 @@ def bare_machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 @pytest.mark.usefixtures("bare_machine")
 def it_says_in_one_line_what_was_left_out_and_why(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("DARKROOM_REQUIRE_SERVERS", raising=False)
-    with pytest.raises(pytest.skip.Exception, match="left out: there is no Go") as caught:
+    with pytest.raises(pytest.skip.Exception, match="left out: it needs Go") as caught:
         go_binary("versitygw", VERSITYGW)
     assert "\n" not in str(caught.value)
 
@@ -28,5 +29,5 @@ def it_says_in_one_line_what_was_left_out_and_why(monkeypatch: pytest.MonkeyPatc
 @pytest.mark.usefixtures("bare_machine")
 def it_fails_where_servers_are_required(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DARKROOM_REQUIRE_SERVERS", "1")
-    with pytest.raises(pytest.fail.Exception, match="left out: there is no Go"):
+    with pytest.raises(pytest.fail.Exception, match="left out: it needs Go"):
         go_binary("versitygw", VERSITYGW)
