@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from itertools import count
 from typing import TYPE_CHECKING
 
 import pytest
 
-from darkroom.storage import HdfsStorage, Storage
+from darkroom.storage import Blob, HdfsStorage, Storage
 from darkroom.tables import Table
 from tests.crash.points import run
 from tests.crash.writes import WRITES
@@ -30,23 +31,20 @@ def it_is_read_by_spark_without_more_jars(hdfs_lake: HdfsStorage, spark: SparkSe
 
     table = Table(hdfs_lake, SPEC)
     odd = {"dt": "a'b/c %=[x]*", "feed": "12e456"}
-    for partition, count in ((PARTITION, 30), (odd, 4), (PARTITION, 20)):
-        table.commit(partition, rows(count), {})
+    for partition, many in ((PARTITION, 30), (odd, 4), (PARTITION, 20)):
+        table.commit(partition, rows(many), {})
     frame = read_table(spark, table)
     assert sorted((row["dt"], row["feed"], row["key"]) for row in frame.collect()) == sorted(
         (values["dt"], values["feed"], f"a{number:05}")
-        for values, count in ((PARTITION, 20), (odd, 4))
-        for number in range(count)
+        for values, many in ((PARTITION, 20), (odd, 4))
+        for number in range(many)
     )
 
 
 def it_finds_and_discards_what_a_commit_that_was_killed_left(hdfs_lake: HdfsStorage) -> None:
     write = WRITES["partition, replaced"]
     write.prepare(hdfs_lake)
-    for number in range(1, 40):
-        assert run("partition, replaced", hdfs_lake, end_after=0.01 * number).killed, "every commit outlived its kill"
-        if left := list(hdfs_lake.unfinished()):
-            break
+    left = next(filter(None, (_left_by_a_kill(hdfs_lake, step) for step in (0.008, 0.005, 0.003, 0.002, 0.001))), [])
     assert {blob.path.rpartition("/")[0] for blob in left} == {f"{SPEC.path}/_delta_log"}
     assert not {blob.path for blob in left} & {blob.path for blob in hdfs_lake.list()}
     for blob in left:
@@ -54,3 +52,12 @@ def it_finds_and_discards_what_a_commit_that_was_killed_left(hdfs_lake: HdfsStor
     assert list(hdfs_lake.unfinished()) == []
     write.act(hdfs_lake)
     assert write.look(hdfs_lake).num_rows == 50
+
+
+def _left_by_a_kill(lake: HdfsStorage, step: float) -> list[Blob]:
+    """What the first commit that is killed halfway leaves, each killed ``step`` seconds later than the one before."""
+    for number in count(1):
+        killed = run("partition, replaced", lake, end_after=step * number).killed
+        if (left := list(lake.unfinished())) or not killed:
+            return left
+    raise AssertionError("a count has no end")
