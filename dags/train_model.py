@@ -56,7 +56,7 @@ def train_model() -> None:
         conf=flows.other_datasets()
     )
     promoted = flows.promote(flows.gate(flows.evaluate(planned, keras, spark.output)))
-    promoted >> flows.close_runs(planned["parent_run_id"]).as_teardown()
+    promoted >> flows.close_runs().as_teardown()
 
 
 train_model()

@@ -185,11 +185,15 @@ def promote(verdict: dict[str, Any]) -> dict[str, Any]:
 
 
 @work
-def close_runs(parent_run_id: str) -> None:
-    """Ends every MLflow run of this training that is still running."""
+def close_runs(ti: Any = None) -> None:
+    """Ends every MLflow run of this training that is still running; there is none where the plan failed."""
     from training import flow
 
-    flow.close_runs(parent_run_id)
+    parent_run_id = ti.xcom_pull(task_ids="plan", key="parent_run_id")
+    if parent_run_id is None:
+        log.info("No training had begun: there is no run to end.")
+    else:
+        flow.close_runs(parent_run_id)
 
 
 @work

@@ -43,5 +43,9 @@ def it_trains_once_for_each_dataset_that_was_published(client, runs):
         assert f"The dataset '{name}' has no split" in "\n".join(
             client.log_tail("train_model", run["dag_run_id"], failed)
         )
+    states = [
+        task["state"] for task in client.tasks("train_model", later["dag_run_id"]) if task["task_id"] == "close_runs"
+    ]
+    assert states == ["success"]
     states = {task["task_id"]: task["state"] for task in client.tasks("train_model", later["dag_run_id"])}
     assert (states["other_datasets"], states["train_others"]) == ("success", "skipped")
