@@ -151,8 +151,6 @@ def service_environment(local: Local) -> dict[str, str]:
         "DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{local.airflow_home / 'airflow.db'}?timeout=60",
         "DAG_PROCESSOR__REFRESH_INTERVAL": "30",
         "DAG_PROCESSOR__PARSING_PROCESSES": "1",
-        # A DAG file that was edited is parsed at the next refresh all the same; parsing costs seconds of CPU a file.
-        "DAG_PROCESSOR__MIN_FILE_PROCESS_INTERVAL": "300",
         "LOGGING__BASE_LOG_FOLDER": str(local.logs / "tasks"),
         "SCHEDULER__SCHEDULER_IDLE_SLEEP_TIME": "0.5",
         "USAGE_DATA_COLLECTION__ENABLED": "false",
