@@ -27,14 +27,17 @@ class ImageReader:
     def __init__(self, lake: Storage, options: StorageOptions | None = None) -> None:
         self.lake = lake
         self.options = options or StorageOptions.from_settings()
+        self._places: dict[str, Storage] = {}  # one connection pool for all images of a bucket
 
     def read(self, uri: str, content_id: str) -> bytes:
         """The bytes of one image. Raises DataError when they are gone, or are no longer those of ``content_id``."""
         limit = get_settings().max_image_bytes + 1
         try:
             if in_place(uri):
-                root, _, name = uri.rpartition("/")
-                data = open_storage(root or "/", self.options).read(name, limit=limit)
+                place, path = _place(uri)
+                if (storage := self._places.get(place)) is None:
+                    storage = self._places.setdefault(place, open_storage(place, self.options))
+                data = storage.read(path, limit=limit)
             else:
                 data = self.lake.read(uri, limit=limit)
         except FileNotFoundError:
@@ -58,6 +61,15 @@ class ImageReader:
 def in_place(uri: str) -> bool:
     """Whether an address of a table points outside the lake."""
     return uri.startswith("/") or "://" in uri
+
+
+def _place(uri: str) -> tuple[str, str]:
+    """The storage that holds an absolute address (a whole disk, bucket or file system), and the path in it."""
+    if uri.startswith("/"):
+        return "/", uri.lstrip("/")
+    scheme, _, rest = uri.partition("://")
+    host, _, path = rest.partition("/")
+    return f"{scheme}://{host}", path
 
 
 def is_local(lake: Storage) -> bool:

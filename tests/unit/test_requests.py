@@ -17,6 +17,7 @@ pytestmark = pytest.mark.unit
 WRONG = {
     "dataset": "My Data",
     "source": "ftp",
+    "in_place": "perhaps",
     "images": 3,
     "labels": "([",
     "groups": "(",
@@ -59,6 +60,8 @@ def it_names_all_wrong_fields_together():
     [
         ({"train": 0.7, "val": 0.2, "test": 0.2}, "add up to 1.1"),
         ({"source": "archive"}, "needs a location"),
+        ({"source": "kaggle"}, "needs a location"),
+        ({"source": "kaggle", "location": "ann/pets", "in_place": True}, "only a folder's files can stay in place"),
         ({"location": "/data"}, "takes no location"),
         ({"source": "archive", "location": "/a.zip", "sha256": "12"}, "64 hex digits"),
         ({"source": "folder", "location": "/a", "sha256": "a" * 64}, "goes with an archive"),
