@@ -9,7 +9,7 @@ from typing import TypeVar
 
 from darkroom.errors import DataError
 from darkroom.settings import get_settings
-from darkroom.storage import Storage, StorageOptions, open_storage
+from darkroom.storage import HdfsStorage, Storage, StorageOptions, open_storage
 
 _READERS = 8  # blobs of an object store that a process fetches at a time
 
@@ -27,6 +27,7 @@ class ImageReader:
     def __init__(self, lake: Storage, options: StorageOptions | None = None) -> None:
         self.lake = lake
         self.options = options or StorageOptions.from_settings()
+        self.hdfs_http = get_settings().hdfs_http  # workers may have other settings
         self._places: dict[str, Storage] = {}  # one connection pool for all images of a bucket
 
     def read(self, uri: str, content_id: str) -> bytes:
@@ -35,9 +36,7 @@ class ImageReader:
         try:
             if in_place(uri):
                 place, path = _place(uri)
-                if (storage := self._places.get(place)) is None:
-                    storage = self._places.setdefault(place, open_storage(place, self.options))
-                data = storage.read(path, limit=limit)
+                data = self._storage(place).read(path, limit=limit)
             else:
                 data = self.lake.read(uri, limit=limit)
         except FileNotFoundError:
@@ -51,6 +50,13 @@ class ImageReader:
                 "Run the download again to get a version with the new content."
             )
         return data
+
+    def _storage(self, place: str) -> Storage:
+        if (found := self._places.get(place)) is None:
+            hdfs = place.startswith("hdfs://")
+            opened = HdfsStorage(place, self.hdfs_http) if hdfs else open_storage(place, self.options)
+            found = self._places.setdefault(place, opened)
+        return found
 
     def read_all(self, wanted: Sequence[tuple[str, str]]) -> Iterator[bytes]:
         """The bytes of several (uri, content_id), in order; fetched side by side where they come over a network."""

@@ -133,7 +133,7 @@ def _client() -> Iterator[Any]:
     from kagglehub import __version__
     from kagglehub.config import get_kaggle_credentials
     from kagglesdk.kaggle_client import KaggleClient
-    from kagglesdk.kaggle_env import KaggleEnv
+    from kagglesdk.kaggle_env import KaggleEnv, get_endpoint
     from urllib3.util import Retry
 
     class _Patient(requests.adapters.HTTPAdapter):
@@ -149,7 +149,10 @@ def _client() -> Iterator[Any]:
     with KaggleClient(KaggleEnv.PROD, user_agent=f"darkroom kagglehub/{__version__}", **named) as client:
         retry = Retry(_RETRIES, backoff_factor=0.2, status_forcelist=_BUSY, allowed_methods=None, raise_on_status=False)
         # The client has no setting for either; its session is made by then, and requests offers the adapter for it.
-        client.http_client()._session.mount("https://", _Patient(max_retries=retry))
+        # Only the API is asked again: a retry is logged with its address, and that of the store is signed.
+        session = client.http_client()._session
+        session.mount("https://", _Patient())
+        session.mount(get_endpoint(KaggleEnv.PROD), _Patient(max_retries=retry))
         yield client
 
 

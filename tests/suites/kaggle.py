@@ -34,6 +34,7 @@ class Kaggle:
     refuse: list[tuple[int, str]] = field(default_factory=list)  # status and body of the API's next answers
     cut_after: list[int] = field(default_factory=list)  # bytes of the store's next answers before the connection ends
     store_status: list[int] = field(default_factory=list)  # of the store's next answers to this client's own requests
+    store_broken: bool = False  # it ends every connection without an answer
     md5: str = ""  # what the store announces
     asked: list[tuple[str, str, str | None]] = field(default_factory=list)
     port: int = 0
@@ -78,6 +79,9 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         self.kaggle.asked.append((self.host, f"bytes {self.headers.get('Range')}", self.headers.get("Authorization")))
+        if self.kaggle.store_broken:
+            self.close_connection = True
+            return
         data = self.kaggle.archives[int(self.path.rpartition("/")[2].partition(".")[0])]
         own = self.headers.get("User-Agent") == "darkroom"  # the transfer; Kaggle's client only follows to the address
         if own and self.kaggle.store_status and (status := self.kaggle.store_status.pop(0)) != 200:

@@ -62,6 +62,11 @@ def left_over(tmp_path: Path) -> list[Path]:
     return [path for path in (tmp_path / "darkroom").rglob("*") if path.is_file()]
 
 
+def kept(lake: Storage) -> str:
+    """All that the lake holds besides the images."""
+    return "".join(repr(lake.read(b.path)) for b in lake.list("raw/pets") if "/blobs/" not in b.path)
+
+
 def it_takes_the_newest_version_and_asks_once_the_second_time(server: Kaggle, lake: Storage, tmp_path: Path) -> None:
     said: list[str] = []
     first = take(lake, said=said)
@@ -73,7 +78,7 @@ def it_takes_the_newest_version_and_asks_once_the_second_time(server: Kaggle, la
     assert (again.changed, again.index_id) == (False, first.index_id)
     assert [what for _, what, _ in server.asked] == ["GetDataset"]
     assert "nothing changed" in said[-1]
-    assert TOKEN not in "".join(said)
+    assert not [secret for secret in (TOKEN, "signature=") if secret in "".join(said) + kept(lake)]
     assert not any(path.name.startswith("kagglehub") for path in (tmp_path / "home").rglob("*"))
 
 
@@ -136,15 +141,27 @@ def it_tries_again_while_kaggle_is_busy_and_gives_up(server: Kaggle, lake: Stora
         take(lake)
 
 
+def it_shows_no_signed_address_when_the_store_fails(
+    server: Kaggle, lake: Storage, caplog: pytest.LogCaptureFixture
+) -> None:
+    server.store_broken = True
+    with pytest.raises(StorageUnavailable, match="Kaggle did not answer") as caught:
+        take(lake)
+    assert server.count("bytes") == 1
+    assert "signature=" not in str(caught.value) + caplog.text
+
+
 def it_says_that_kaggle_does_not_answer(server: Kaggle, lake: Storage, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HTTPS_PROXY", "http://127.0.0.1:9")
     with pytest.raises(StorageUnavailable, match="Kaggle did not answer"):
         take(lake)
 
 
-def it_resumes_after_a_cut(server: Kaggle, lake: Storage) -> None:
+def it_resumes_after_a_cut(server: Kaggle, lake: Storage, caplog: pytest.LogCaptureFixture) -> None:
     server.cut_after = [100_000]
-    assert contents(lake, take(lake)) == FILES
+    said: list[str] = []
+    assert contents(lake, take(lake, said=said)) == FILES
+    assert "signature=" not in "".join(said) + caplog.text
     assert server.count("bytes bytes=100000-") == 1
 
 
