@@ -120,7 +120,7 @@ class _Check:
         for path in sorted(path for path in self.there if _INDEX.fullmatch(path)):
             self.named.add(path)
             try:
-                rows = pq.read_table(io.BytesIO(self.lake.read(path))).to_pylist()
+                rows = _index(self.lake.read(path)).to_pylist()
             except (pa.ArrowException, OSError) as error:
                 self.find("unreadable", path, str(error).splitlines()[0])
                 continue
@@ -183,12 +183,17 @@ class _Check:
         return found
 
 
+def _index(data: bytes, columns: list[str] | None = None) -> pa.Table:
+    """An index's rows, read without Arrow's threads: they may abort an interpreter that ends right afterwards."""
+    return pq.ParquetFile(io.BytesIO(data)).read(columns=columns, use_threads=False)
+
+
 def images_in_place(lake: Storage) -> int:
     """How many images the lake's indexes name whose bytes are elsewhere."""
     outside: set[int] = set()
     for blob in lake.list("raw"):
         if _INDEX.fullmatch(blob.path):
-            uris = pq.read_table(io.BytesIO(lake.read(blob.path)), columns=["uri"])["uri"].to_pylist()
+            uris = _index(lake.read(blob.path), ["uri"])["uri"].to_pylist()
             outside.update(hash(uri) for uri in uris if in_place(uri))
     return len(outside)
 
