@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 
 from darkroom.errors import DarkroomError
-from darkroom.lake_check import check_lake
+from darkroom.lake_check import check_lake, images_in_place
 from darkroom.lake_copy import Copied, copy_lake, journals_folder
 from darkroom.settings import Settings, get_settings
 from darkroom.storage import HdfsStorage, Storage, StorageOptions, open_lake, open_storage
@@ -40,6 +40,8 @@ def lake_copy(arguments: argparse.Namespace) -> int:
         f"{source.root} is copied to {target.root}: {done.files:,} files, {done.size / 1e6:,.1f} MB, each verified by "
         f"SHA-256; {done.found:,} of them were there already."
     )
+    if outside := images_in_place(source):
+        print(f"{outside:,} images are in place elsewhere and were not copied: the copy reads them where they are.")
     return 0
 
 

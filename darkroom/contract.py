@@ -107,6 +107,7 @@ RAW_INDEX_SCHEMA = pa.schema(
         pa.field("content_id", pa.string(), nullable=False),
         pa.field("size_bytes", pa.int64(), nullable=False),
         pa.field("uri", pa.string(), nullable=False),  # relative to the lake, or absolute for an in-place source
+        pa.field("etag", pa.string()),  # of an in-place source's file when it was indexed; null: it is in the lake
     ]
 )
 

@@ -1,4 +1,4 @@
-"""Fills an inbox with images of a dataset, so that there is something to classify: for the demo and for trials."""
+"""Inboxes: which of their files have arrived, and how one is filled with images of a dataset for trials."""
 
 from __future__ import annotations
 
@@ -9,8 +9,17 @@ import pyarrow.compute as pc
 
 from darkroom.contract import TEST, images_table, inbox, inbox_binding, splits_table, stable_hash
 from darkroom.errors import DataError
+from darkroom.reader import ImageReader
 from darkroom.storage import Storage
 from darkroom.tables import Table
+
+_UNDER_WAY = (".part", ".partial", ".filepart", ".tmp", "_tmp", ".temp", ".crdownload", "._copying_")
+"""Ends of names under which writers fill a file before they rename it: rsync, browsers, FTP clients, hadoop fs."""
+
+
+def is_arrived(path: str) -> bool:
+    """Whether a file of an inbox is to be read: not hidden, not a marker (dot or underscore), not under way."""
+    return not any(name.startswith(("_", ".")) or name.lower().endswith(_UNDER_WAY) for name in path.split("/"))
 
 
 def fill_inbox(
@@ -33,7 +42,7 @@ def fill_inbox(
     order = sorted(wanted, key=lambda content_id: stable_hash(f"{seed}/{feed}/{content_id}", 32))
     per_date = min(per_date, max(1, len(order) // len(dates)))
     lake.write(inbox_binding(feed), json.dumps({"model": dataset}).encode())
-    placed = 0
+    reader, placed = ImageReader(lake), 0
     for number, dt in enumerate(dates):
         folder = inbox(feed, dt)
         present = {blob.path for blob in lake.list(folder)}
@@ -41,7 +50,7 @@ def fill_inbox(
             suffix = PurePosixPath(sources[content_id]["path"]).suffix.lower()
             target = f"{folder}/{content_id[:16]}{suffix}"
             if target not in present:
-                lake.write(target, lake.read(sources[content_id]["uri"]))
+                lake.write(target, reader.read(sources[content_id]["uri"], content_id))
             placed += 1
         lake.create(f"{folder}/_SUCCESS", b"")
     return placed

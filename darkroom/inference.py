@@ -11,6 +11,7 @@ from typing import Any
 from darkroom import champions
 from darkroom.contract import inbox, inbox_binding
 from darkroom.errors import InvalidRequest, NoChampion, UserError
+from darkroom.inbox import is_arrived
 from darkroom.requests import BatchRequest, checked_partition_date, parse_request
 from darkroom.settings import get_settings
 from darkroom.storage import Storage
@@ -84,9 +85,9 @@ def wait_for_inboxes(
 ) -> list[dict[str, Any]]:
     """Waits until the inboxes of a date are complete; the requests again, each with ``incomplete``.
 
-    Complete means: a file ``_SUCCESS`` is there, or something is there and has not changed for
-    ``inbox_settle_seconds``. One wait for all feeds, which ends after ``inbox_wait_seconds``; a feed that is not
-    complete then gets zero rows for the date, and an error is logged. ``clock`` gives the present time in UTC.
+    Complete means: a file ``_SUCCESS`` is there, or an image is there and nothing, files under way included, has
+    changed for ``inbox_settle_seconds``. One wait for all feeds, which ends after ``inbox_wait_seconds``; a feed that
+    is not complete then gets zero rows for the date, and an error is logged. ``clock`` gives the present time in UTC.
     """
     settings = get_settings()
     deadline = clock() + timedelta(seconds=settings.inbox_wait_seconds)
@@ -108,11 +109,15 @@ def wait_for_inboxes(
 
 
 def _complete(lake: Storage, feed: str, dt: str, now: datetime) -> bool:
-    blobs = list(lake.list(inbox(feed, dt)))
+    folder = inbox(feed, dt)
+    blobs = list(lake.list(folder))
     if any(blob.path.endswith("/_SUCCESS") for blob in blobs):
         return True
-    newest = max((blob.modified for blob in blobs), default=None)
-    return newest is not None and now - newest >= timedelta(seconds=get_settings().inbox_settle_seconds)
+    if not any(is_arrived(blob.path.removeprefix(f"{folder}/")) for blob in blobs):
+        return False
+    # Files under way count here: while a writer fills one, the inbox has not settled.
+    newest = max(blob.modified for blob in blobs)
+    return now - newest >= timedelta(seconds=get_settings().inbox_settle_seconds)
 
 
 def summary_of_date(dt: str, results: list[dict[str, Any]]) -> dict[str, Any]:

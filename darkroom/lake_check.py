@@ -16,12 +16,14 @@ import pyarrow.parquet as pq
 from darkroom.contract import TableSpec
 from darkroom.errors import DarkroomError
 from darkroom.lake_copy import digest_of
+from darkroom.reader import in_place
 from darkroom.storage import Blob, Storage
 from darkroom.tables.log import Log
 
 _THREADS = 8
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _LOG_FILE = re.compile(r"(\d{20}\.(json|checkpoint(\.\d+\.\d+)?\.parquet)|_last_checkpoint|\d{20}\.crc)")
+_INDEX = re.compile(r"raw/[^/]+/index/[^/]+\.parquet")
 _FREE_FOLDERS = ("reports", "inbox", "feedback", "quarantine", "jobs")
 """Folders in which any file is in its place."""
 
@@ -62,6 +64,7 @@ class _Check:
         self.there = {blob.path: blob for blob in lake.list()}
         self.named: set[str] = set()
         self.hashes: dict[str, str] = {}
+        self.outside: set[int] = set()
         self.result = Checked(len(self.there), sum(blob.size for blob in self.there.values()))
 
     def find(self, kind: str, path: str, detail: str) -> None:
@@ -114,16 +117,16 @@ class _Check:
                 yield unquote(added["path"]), int(added["size"])
 
     def raw(self) -> None:
-        for path in sorted(path for path in self.there if re.fullmatch(r"raw/[^/]+/index/[^/]+\.parquet", path)):
+        for path in sorted(path for path in self.there if _INDEX.fullmatch(path)):
             self.named.add(path)
             try:
-                rows = pq.read_table(io.BytesIO(self.lake.read(path))).to_pylist()
+                rows = _index(self.lake.read(path)).to_pylist()
             except (pa.ArrowException, OSError) as error:
                 self.find("unreadable", path, str(error).splitlines()[0])
                 continue
             for row in rows:
-                if "://" in row["uri"] or row["uri"].startswith("/"):
-                    self.result.in_place += 1
+                if in_place(row["uri"]):
+                    self.outside.add(hash(row["uri"]))
                     continue
                 self.want(row["uri"], path, row["size_bytes"])
                 self.hashes[row["uri"]] = row["content_id"]
@@ -131,6 +134,7 @@ class _Check:
             self.named.add(path)
             if (found := self._json(path)) is not None:
                 self.want(str(found.get("index_path")), path)
+        self.result.in_place = len(self.outside)
 
     def models(self) -> None:
         for path in sorted(path for path in self.there if path.startswith("champions/")):
@@ -177,6 +181,21 @@ class _Check:
             self.find("unreadable", path, "it is no JSON object")
             return None
         return found
+
+
+def _index(data: bytes, columns: list[str] | None = None) -> pa.Table:
+    """An index's rows, read without Arrow's threads: they may abort an interpreter that ends right afterwards."""
+    return pq.ParquetFile(io.BytesIO(data)).read(columns=columns, use_threads=False)
+
+
+def images_in_place(lake: Storage) -> int:
+    """How many images the lake's indexes name whose bytes are elsewhere."""
+    outside: set[int] = set()
+    for blob in lake.list("raw"):
+        if _INDEX.fullmatch(blob.path):
+            uris = _index(lake.read(blob.path), ["uri"])["uri"].to_pylist()
+            outside.update(hash(uri) for uri in uris if in_place(uri))
+    return len(outside)
 
 
 def check_lake(lake: Storage, told: Callable[[int, int], None], *, hashes: bool = True) -> Checked:

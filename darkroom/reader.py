@@ -9,7 +9,7 @@ from typing import TypeVar
 
 from darkroom.errors import DataError
 from darkroom.settings import get_settings
-from darkroom.storage import Storage, StorageOptions, open_storage
+from darkroom.storage import HdfsStorage, Storage, StorageOptions, open_storage
 
 _READERS = 8  # blobs of an object store that a process fetches at a time
 
@@ -27,14 +27,16 @@ class ImageReader:
     def __init__(self, lake: Storage, options: StorageOptions | None = None) -> None:
         self.lake = lake
         self.options = options or StorageOptions.from_settings()
+        self.hdfs_http = get_settings().hdfs_http  # workers may have other settings
+        self._places: dict[str, Storage] = {}  # one connection pool for all images of a bucket
 
     def read(self, uri: str, content_id: str) -> bytes:
         """The bytes of one image. Raises DataError when they are gone, or are no longer those of ``content_id``."""
         limit = get_settings().max_image_bytes + 1
         try:
             if in_place(uri):
-                root, _, name = uri.rpartition("/")
-                data = open_storage(root or "/", self.options).read(name, limit=limit)
+                place, path = _place(uri)
+                data = self._storage(place).read(path, limit=limit)
             else:
                 data = self.lake.read(uri, limit=limit)
         except FileNotFoundError:
@@ -49,6 +51,13 @@ class ImageReader:
             )
         return data
 
+    def _storage(self, place: str) -> Storage:
+        if (found := self._places.get(place)) is None:
+            hdfs = place.startswith("hdfs://")
+            opened = HdfsStorage(place, self.hdfs_http) if hdfs else open_storage(place, self.options)
+            found = self._places.setdefault(place, opened)
+        return found
+
     def read_all(self, wanted: Sequence[tuple[str, str]]) -> Iterator[bytes]:
         """The bytes of several (uri, content_id), in order; fetched side by side where they come over a network."""
         local = is_local(self.lake) and not any("://" in uri for uri, _ in wanted)
@@ -58,6 +67,15 @@ class ImageReader:
 def in_place(uri: str) -> bool:
     """Whether an address of a table points outside the lake."""
     return uri.startswith("/") or "://" in uri
+
+
+def _place(uri: str) -> tuple[str, str]:
+    """The storage that holds an absolute address (a whole disk, bucket or file system), and the path in it."""
+    if uri.startswith("/"):
+        return "/", uri.lstrip("/")
+    scheme, _, rest = uri.partition("://")
+    host, _, path = rest.partition("/")
+    return f"{scheme}://{host}", path
 
 
 def is_local(lake: Storage) -> bool:

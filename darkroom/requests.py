@@ -29,15 +29,22 @@ class PrepareRequest(BaseModel):
         description="Name of the dataset in the lake: lower-case letters, digits, '-' and '_'.",
         max_length=63,
     )
-    source: Literal["phantom", "folder", "archive"] = Field(
+    source: Literal["phantom", "folder", "archive", "kaggle"] = Field(
         "phantom",
         title="Source",
-        description="phantom: synthetic radiographs. folder: images on a disk or object store. archive: a zip or tar.",
+        description="phantom: synthetic radiographs. folder: images on a disk or object store. archive: a zip or tar. "
+        "kaggle: a dataset of Kaggle.",
     )
     location: str = Field(
         "",
         title="Location",
-        description="Folder path or s3:// address for a folder; path, file:// or http(s) URL for an archive.",
+        description="Folder path or s3:// address for a folder; path, file:// or http(s) URL for an archive; "
+        "owner/dataset or owner/dataset/versions/3 for kaggle.",
+    )
+    in_place: bool = Field(
+        False,
+        title="Leave the files in place",
+        description="Only for a folder: the lake keeps addresses and tags, no copies. The files must stay as they are.",
     )
     sha256: str = Field("", title="SHA-256", description="Expected checksum of the archive, 64 hex digits. Optional.")
     images: int = Field(
@@ -131,7 +138,9 @@ class PrepareRequest(BaseModel):
         if self.source != "phantom" and not self.location:
             faults.append(f"the source {self.source!r} needs a location; none was given")
         if self.source == "phantom" and self.location:
-            faults.append("the source 'phantom' takes no location; clear it or choose folder or archive")
+            faults.append("the source 'phantom' takes no location; clear it or choose another source")
+        if self.in_place and self.source != "folder":
+            faults.append("only a folder's files can stay in place; clear in_place or choose folder")
         if self.sha256 and self.source != "archive":
             faults.append("a SHA-256 goes with an archive; clear it or choose archive")
         if not self.val_count and (self.train_count or self.test_count):
@@ -147,7 +156,9 @@ class PrepareRequest(BaseModel):
         if self.source == "phantom":
             return {"type": "phantom", "images": self.images, "seed": self.seed}
         if self.source == "folder":
-            return {"type": "folder", "uri": self.location}
+            return {"type": "folder", "uri": self.location, "in_place": self.in_place}
+        if self.source == "kaggle":
+            return {"type": "kaggle", "handle": self.location}
         return {"type": "archive", "url": self.location, "sha256": self.sha256 or None}
 
     def layout(self) -> dict[str, Any]:

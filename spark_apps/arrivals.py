@@ -11,6 +11,8 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from darkroom.codedigest import code_digest
 from darkroom.contract import CONTRACT_VERSION, inbox, predictions_table, stable_hash
+from darkroom.errors import StorageUnavailable
+from darkroom.inbox import is_arrived
 from darkroom.model import load_package
 from darkroom.requests import checked_job
 from darkroom.storage import Blob, Storage
@@ -108,18 +110,32 @@ def plan_prediction(lake: Storage, request: dict[str, Any]) -> Prediction:
 
 
 def arrived(lake: Storage, feed: str, dt: str) -> list[Blob]:
-    """The files of a date's inbox by path, without markers and hidden files (names that start with _ or a dot)."""
+    """The files of a date's inbox by path, without markers, hidden files and files under way."""
     folder = inbox(feed, dt)
-    found = []
-    for blob in lake.list(folder):
-        below = blob.path.removeprefix(f"{folder}/")
-        if not any(part.startswith(("_", ".")) for part in below.split("/")):
-            found.append(blob)
-    return found
+    return [blob for blob in lake.list(folder) if is_arrived(blob.path.removeprefix(f"{folder}/"))]
+
+
+def check_unchanged(plan: Prediction) -> None:
+    """Raises StorageUnavailable where a file that was classified is another one, or gone, since it was listed.
+
+    Files that have arrived since are another matter: they change the date's fingerprint, and its next run reads them.
+    """
+    now = {blob.path: (blob.size, blob.etag) for blob in plan.lake.list(inbox(plan.request.feed, plan.request.dt))}
+    changed = [blob.path for blob in plan.blobs if now.get(blob.path) != (blob.size, blob.etag)]
+    if changed:
+        raise StorageUnavailable(
+            f"{plan.lake.uri(changed[0])} was replaced or removed while it was classified, as were "
+            f"{len(changed) - 1:,} other files. No row of this attempt shows; run it again once no one writes there."
+        )
 
 
 def commit_predictions(plan: Prediction, files: Sequence[AddedFile], summary: dict[str, Any]) -> int:
-    """Replaces the date's rows; the summary and the fingerprint are kept with the commit. Raises CommitConflict."""
+    """Replaces the date's rows; the summary and the fingerprint are kept with the commit.
+
+    Raises CommitConflict, and StorageUnavailable where the inbox's files are no longer those that were classified.
+    """
+    if plan.blobs:
+        check_unchanged(plan)
     metadata = {
         "fingerprint": plan.fingerprint,
         "package": plan.request.champion.package,

@@ -18,7 +18,7 @@ from darkroom.decode import one_thread
 from darkroom.duplicates import Clusters, find_clusters
 from darkroom.errors import DataError
 from darkroom.imagestats import THUMBNAIL_SIDE, Measurement, measure
-from darkroom.reader import ImageReader
+from darkroom.reader import ImageReader, in_place
 from darkroom.requests import checked_job
 from darkroom.sources.layout import LayoutOptions, describe_all
 from darkroom.storage import Storage
@@ -80,8 +80,10 @@ def plan_manifest(lake: Storage, request: dict[str, Any]) -> Manifest:
         raise DataError(f"The dataset {asked.dataset} has no files. Check its source, then run the download again.")
     index = index.sort_by("path")
     described = describe_all(index["path"].to_pylist(), asked.layout)
+    outside = [uri for uri in index["uri"].to_pylist() if in_place(uri)]
     version = stable_hash(
         {
+            **({"in_place": stable_hash(outside, 64)} if outside else {}),  # copies of the same files are another one
             "files": stable_hash([index["path"].to_pylist(), index["content_id"].to_pylist()], 64),
             "labels": stable_hash([list(entry) for entry in described], 64),
             "layout": asked.layout.model_dump(mode="json"),

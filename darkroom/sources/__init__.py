@@ -1,10 +1,11 @@
-"""Where datasets come from: a folder, an archive, or the bundled phantoms; all through ``fetch``."""
+"""Where datasets come from: a folder, an archive, Kaggle, or the bundled phantoms; all through ``fetch``."""
 
 from darkroom.sources.base import FetchResult
 from darkroom.sources.config import (
     SOURCE_TYPES,
     ArchiveSource,
     FolderSource,
+    KaggleSource,
     PhantomSource,
     SourceConfig,
     parse_source,
@@ -18,6 +19,7 @@ __all__ = [
     "ArchiveSource",
     "FetchResult",
     "FolderSource",
+    "KaggleSource",
     "LayoutOptions",
     "PhantomSource",
     "SourceConfig",

@@ -39,7 +39,7 @@ class ArchiveReader:
 
     def quick_fingerprint(self) -> str | None:
         if self._config.sha256:
-            return _of_content(self._config.sha256)
+            return of_content(self._config.sha256)
         if self._path is None:
             return self._download().remote_fingerprint()
         return _of_file(self._checked_file(self._path))
@@ -66,17 +66,17 @@ class ArchiveReader:
         return path
 
     def _checked(self, file: Path, quick: str | None, progress: Progress) -> OpenedSource:
-        digest = _sha256(file)
+        digest = sha256_of(file)
         if self._config.sha256 not in (None, digest):
             raise SourceError(
                 f"{self.name} has the SHA-256 {digest}, but {self._config.sha256} was expected. The file is damaged or "
                 "another one. Correct the checksum or the address."
             )
-        fingerprints = (_of_content(digest), *([quick] if quick else []))
-        return _CheckedArchive(file, self.name, fingerprints, progress)
+        fingerprints = (of_content(digest), *([quick] if quick else []))
+        return CheckedArchive(file, self.name, fingerprints, progress)
 
 
-class _CheckedArchive:
+class CheckedArchive:
     """An archive whose every member is safe to read."""
 
     concurrent = False
@@ -155,7 +155,8 @@ def _problem(member: Member) -> str | None:
     return None
 
 
-def _of_content(sha256: str) -> str:
+def of_content(sha256: str) -> str:
+    """The fingerprint of an archive with these bytes."""
     return stable_hash(["archive", _RULES, sha256], 32)
 
 
@@ -164,7 +165,8 @@ def _of_file(path: Path) -> str:
     return stable_hash(["archive file", _RULES, str(path.resolve()), state.st_size, state.st_mtime_ns], 32)
 
 
-def _sha256(path: Path) -> str:
+def sha256_of(path: Path) -> str:
+    """The SHA-256 of a file's bytes, in hex digits."""
     digest = hashlib.sha256()
     with path.open("rb") as stream:
         while chunk := stream.read(_CHUNK):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Any, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, field_validator
@@ -35,7 +36,8 @@ class FolderSource(_Source):
     """A folder of images, on a disk or an object store. Directories are classes."""
 
     type: Literal["folder"] = "folder"
-    uri: str = Field(min_length=1, description="A folder path, file:// or s3:// address.")
+    uri: str = Field(min_length=1, description="A folder path, file://, s3:// or hdfs:// address.")
+    in_place: bool = Field(False, description="Leave the files there: the lake keeps addresses and tags, no copies.")
 
 
 class ArchiveSource(_Source):
@@ -56,14 +58,30 @@ class ArchiveSource(_Source):
         return lowered
 
 
-SourceConfig = Annotated[PhantomSource | FolderSource | ArchiveSource, Field(discriminator="type")]
+class KaggleSource(_Source):
+    """A dataset of Kaggle."""
 
-_KINDS = (PhantomSource, FolderSource, ArchiveSource)
-_ADAPTER: TypeAdapter[PhantomSource | FolderSource | ArchiveSource] = TypeAdapter(SourceConfig)
+    type: Literal["kaggle"] = "kaggle"
+    handle: str = Field(min_length=1, description="owner/dataset for the newest version, or owner/dataset/versions/3.")
+
+    @field_validator("handle")
+    @classmethod
+    def _named(cls, value: str) -> str:
+        if not _HANDLE.fullmatch(value):
+            raise ValueError(f"{value!r} is not a handle; expected owner/dataset or owner/dataset/versions/3")
+        return value
+
+
+AnySource = PhantomSource | FolderSource | ArchiveSource | KaggleSource
+SourceConfig = Annotated[AnySource, Field(discriminator="type")]
+
+_HANDLE = re.compile(r"[A-Za-z0-9_-]+/[A-Za-z0-9_-]+(/versions/[1-9][0-9]{0,8})?")
+_KINDS = (PhantomSource, FolderSource, ArchiveSource, KaggleSource)
+_ADAPTER: TypeAdapter[AnySource] = TypeAdapter(SourceConfig)
 SOURCE_TYPES = tuple(get_args(kind.model_fields["type"].annotation)[0] for kind in _KINDS)
 
 
-def parse_source(value: Any) -> PhantomSource | FolderSource | ArchiveSource:
+def parse_source(value: Any) -> AnySource:
     """The source that a dict describes. Raises InvalidRequest with a sentence for each wrong field."""
     if isinstance(value, _KINDS):
         return value

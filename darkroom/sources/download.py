@@ -23,7 +23,7 @@ from typing import Any
 from urllib.parse import quote, unquote, urlsplit, urlunsplit
 
 from darkroom.contract import stable_hash
-from darkroom.errors import InvalidRequest, SourceError, StorageUnavailable, UserError
+from darkroom.errors import DarkroomError, InvalidRequest, SourceError, StorageUnavailable, UserError
 from darkroom.sources.base import REPORT_SECONDS, Progress, without_login
 
 TRIES = 5  # in a row without a new byte
@@ -35,12 +35,17 @@ _NO_HEAD = frozenset({400, 403, 405, 501})  # servers that refuse HEAD may still
 
 
 class Download:
-    """One address, the folder where its part is kept, and the most bytes that are taken."""
+    """One address, the folder where its part is kept, and the most bytes that are taken.
 
-    def __init__(self, url: str, folder: Path, max_bytes: int, *, pause: float = 0.5) -> None:
+    ``signed``: the address is good for a while only, and this is how messages call the file instead. Its part is then
+    continued under another address for the same file, and a refused address is tried again with a new one.
+    """
+
+    def __init__(self, url: str, folder: Path, max_bytes: int, *, pause: float = 0.5, signed: str = "") -> None:
         self._url, self._authorization = _split_login(url)
-        self.address = without_login(url)
-        self._folder = folder / stable_hash(["download", self._url])
+        self.address = signed or without_login(url)
+        self._signed = bool(signed)
+        self._folder = folder / stable_hash(["download", signed or self._url])
         self._part, self._about = self._folder / "part", self._folder / "about.json"
         self._max_bytes, self._pause = max_bytes, pause
         self._known: dict[str, Any] = {}
@@ -205,7 +210,7 @@ class Download:
         request.add_header("Accept-Encoding", "identity")
         if self._authorization:
             request.add_unredirected_header("Authorization", self._authorization)  # never for another host
-        return urllib.request.urlopen(request, timeout=_TIMEOUT)
+        return urllib.request.build_opener().open(request, timeout=_TIMEOUT)  # the proxy of now, not of the first call
 
     @contextmanager
     def _locked(self) -> Iterator[None]:
@@ -223,7 +228,12 @@ class Download:
                     path.unlink(missing_ok=True)
                 return
 
-    def _refused(self, error: urllib.error.HTTPError) -> SourceError:
+    def _refused(self, error: urllib.error.HTTPError) -> DarkroomError:
+        if self._signed:
+            return StorageUnavailable(
+                f"{self.address} was not given: its server answered {error.code} {error.reason} to the signed address. "
+                "Run it again; it gets a new one."
+            )
         return SourceError(
             f"{self.address} cannot be fetched: the server answered {error.code} {error.reason}. Check the address, "
             "and whether it needs a login (https://user:password@host/path)."

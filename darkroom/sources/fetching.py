@@ -6,19 +6,21 @@ import logging
 
 from darkroom.contract import checked_name
 from darkroom.sources.archive import ArchiveReader
-from darkroom.sources.base import FetchResult, Progress, Reader, known_result, remember, store
-from darkroom.sources.config import ArchiveSource, FolderSource, PhantomSource
+from darkroom.sources.base import FetchResult, Progress, Reader
+from darkroom.sources.config import AnySource, FolderSource, KaggleSource, PhantomSource
 from darkroom.sources.folder import FolderReader
+from darkroom.sources.kaggle import KaggleReader
 from darkroom.sources.phantom_reader import PhantomReader
+from darkroom.sources.storing import known_result, remember, store
 from darkroom.storage import Storage
 
 _LOG = logging.getLogger(__name__)
 
 
-def fetch(
-    source: PhantomSource | FolderSource | ArchiveSource, dataset: str, lake: Storage, progress: Progress = _LOG.info
-) -> FetchResult:
+def fetch(source: AnySource, dataset: str, lake: Storage, progress: Progress = _LOG.info) -> FetchResult:
     """Brings a source's files into raw/<dataset>/ and leaves an index of them; a no-op when they are there already.
+
+    The files of a folder that is taken in place stay where they are; the index then holds their addresses and tags.
 
     Raises SourceError (the source is missing, empty, damaged or unsafe), InvalidRequest (a bad name or address) and
     StorageUnavailable (a server or disk failed; trying again may help). Whatever is raised, nothing new is visible.
@@ -41,7 +43,9 @@ def fetch(
     return result
 
 
-def _reader(source: PhantomSource | FolderSource | ArchiveSource) -> Reader:
+def _reader(source: AnySource) -> Reader:
     if isinstance(source, PhantomSource):
         return PhantomReader(source)
+    if isinstance(source, KaggleSource):
+        return KaggleReader(source)
     return FolderReader(source) if isinstance(source, FolderSource) else ArchiveReader(source)

@@ -24,10 +24,13 @@ Opener = Callable[[Found], AbstractContextManager[BinaryIO]]
 
 
 class FolderReader:
-    """Takes every file below the folder, whatever its kind: what is no image becomes a row that says so."""
+    """Takes every file below the folder, whatever its kind: what is no image becomes a row that says so.
+
+    In place, the files are read once for their SHA-256 and stay where they are.
+    """
 
     def __init__(self, config: FolderSource) -> None:
-        self._uri = config.uri
+        self._uri, self._in_place = config.uri, config.in_place
         self.name = f"The folder {without_login(config.uri)}"
 
     def quick_fingerprint(self) -> str | None:
@@ -41,23 +44,40 @@ class FolderReader:
 
     def _listed(self) -> _Listing:
         local = local_path(self._uri)
-        return _local_listing(local, self.name) if local is not None else _remote_listing(self._uri, self.name)
+        listed = _local_listing(local, self.name) if local is not None else _remote_listing(self._uri, self.name)
+        return _InPlace(listed) if self._in_place else listed
 
 
 class _Listing:
     """A folder as it was when it was listed."""
 
     concurrent = True
+    kind = "folder"
 
     def __init__(self, root: str, found: list[Found], left_out: Counter[str], opener: Opener) -> None:
-        self.found = sorted(found)
-        self.left_out = left_out
-        self.fingerprints: tuple[str, ...] = (stable_hash(["folder", _RULES, root, self.found], 32),)
-        self._opener = opener
+        self.root, self.found, self.left_out, self.opener = root, sorted(found), left_out, opener
+        self.fingerprints: tuple[str, ...] = (stable_hash([self.kind, _RULES, root, self.found], 32),)
 
     def entries(self) -> Iterator[Entry]:
         for found in self.found:
-            yield Entry(found[0], partial(self._opener, found))
+            yield Entry(found[0], partial(self.opener, found))
+
+
+class _InPlace(_Listing):
+    """The same folder, whose files are not copied. Names that no address can hold are left out."""
+
+    kind = "folder in place"
+
+    def __init__(self, listed: _Listing) -> None:
+        self._below = f"{listed.root.rstrip('/')}/"
+        told = [found for found in listed.found if "\\" not in self._below + found[0]]  # as no valid text is shown too
+        left_out = listed.left_out + Counter({"names that cannot be addressed": len(listed.found) - len(told)})
+        super().__init__(listed.root, told, left_out, listed.opener)
+
+    def entries(self) -> Iterator[Entry]:
+        for found in self.found:
+            path, size, tag = found
+            yield Entry(path, partial(self.opener, found), self._below + path, f"{tag}-{size}")
 
 
 def _remote_listing(uri: str, name: str) -> _Listing:

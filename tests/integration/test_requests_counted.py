@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from darkroom.storage import S3Storage
+from darkroom.settings import get_settings
+from darkroom.sources import FolderSource, fetch
+from darkroom.storage import S3Storage, Storage
 from darkroom.tables import Table
 from tests.integration.servers import make_bucket, versitygw
 from tests.packages import TRANSFORM, write_dataset
@@ -112,3 +114,22 @@ def it_sends_a_large_object_in_parts(counted: tuple[S3Storage, Cost]) -> None:
     expected = {"CreateMultipartUpload": 1, "UploadPart": 3, "CompleteMultipartUpload": 1}
     assert cost(lambda: lake.write("large", b"1" * (40 * 2**20))) == expected
     assert cost(lambda: lake.write("small", b"1" * (16 * 2**20))) == {"PutObject": 1}
+
+
+def it_reads_images_that_stay_in_place_once_and_lists_them_the_next_time(
+    counted: tuple[S3Storage, Cost], lake: Storage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bucket, cost = counted
+    monkeypatch.setenv("DARKROOM_S3_ENDPOINT", bucket.options.endpoint)
+    monkeypatch.setenv("DARKROOM_S3_ACCESS_KEY", bucket.options.access_key)
+    monkeypatch.setenv("DARKROOM_S3_SECRET_KEY", bucket.options.secret_key)
+    get_settings.cache_clear()
+    for number in range(40):
+        bucket.write(f"photos/lit/{number}.png", b"%d" % number)
+    folder = FolderSource(uri=bucket.uri("photos"), in_place=True)
+    first = cost(lambda: fetch(folder, "pets", lake))
+    assert first == {"ListObjectsV2": 2, "GetObject": 40, "HeadObject": 80}  # a head before and after each read
+    assert cost(lambda: fetch(folder, "pets", lake)) == {"ListObjectsV2": 1}
+    bucket.write("photos/lit/new.png", b"new")
+    assert cost(lambda: fetch(folder, "pets", lake)) == {"ListObjectsV2": 2, "GetObject": 1, "HeadObject": 2}
+    get_settings.cache_clear()

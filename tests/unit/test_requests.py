@@ -7,6 +7,7 @@ import pytest
 from darkroom.errors import InvalidRequest
 from darkroom.expectations import ValidationLimits
 from darkroom.requests import BatchRequest, PrepareRequest, TrainRequest, checked_partition_date, parse_request
+from darkroom.sources import ArchiveSource, FolderSource, KaggleSource, PhantomSource, parse_source
 from darkroom.splitting.options import Counts, Proportions, checked_options
 from spark_apps.manifest import plan_manifest
 from spark_apps.preprocess import plan_preprocessing
@@ -17,6 +18,7 @@ pytestmark = pytest.mark.unit
 WRONG = {
     "dataset": "My Data",
     "source": "ftp",
+    "in_place": "perhaps",
     "images": 3,
     "labels": "([",
     "groups": "(",
@@ -59,6 +61,8 @@ def it_names_all_wrong_fields_together():
     [
         ({"train": 0.7, "val": 0.2, "test": 0.2}, "add up to 1.1"),
         ({"source": "archive"}, "needs a location"),
+        ({"source": "kaggle"}, "needs a location"),
+        ({"source": "kaggle", "location": "ann/pets", "in_place": True}, "only a folder's files can stay in place"),
         ({"location": "/data"}, "takes no location"),
         ({"source": "archive", "location": "/a.zip", "sha256": "12"}, "64 hex digits"),
         ({"source": "folder", "location": "/a", "sha256": "a" * 64}, "goes with an archive"),
@@ -139,3 +143,20 @@ def it_tells_each_fault_of_a_steps_request_in_one_line(lake, plan, job):
     assert ": Field required" in told
     assert "\n" not in told
     assert "pydantic" not in told
+
+
+@pytest.mark.parametrize(
+    ("fields", "config"),
+    [
+        ({}, PhantomSource()),
+        ({"source": "kaggle", "location": "ann/pets/versions/3"}, KaggleSource(handle="ann/pets/versions/3")),
+        ({"source": "folder", "location": "s3://b/c"}, FolderSource(uri="s3://b/c")),
+        ({"source": "folder", "location": "/a", "in_place": True}, FolderSource(uri="/a", in_place=True)),
+        (
+            {"source": "archive", "location": "/a.zip", "sha256": "ab" * 32},
+            ArchiveSource(url="/a.zip", sha256="ab" * 32),
+        ),
+    ],
+)
+def it_describes_the_source_that_the_form_names(fields, config):
+    assert parse_source(parse_request(PrepareRequest, fields).source_config()) == config

@@ -8,7 +8,7 @@ import pytest
 from pydantic import ValidationError
 
 from darkroom.errors import InvalidRequest
-from darkroom.sources import ArchiveSource, FolderSource, PhantomSource, parse_source
+from darkroom.sources import ArchiveSource, FolderSource, KaggleSource, PhantomSource, parse_source
 
 pytestmark = pytest.mark.unit
 
@@ -16,6 +16,9 @@ pytestmark = pytest.mark.unit
 def it_parses_each_kind() -> None:
     assert parse_source({"type": "phantom", "images": 40, "seed": 3}) == PhantomSource(images=40, seed=3)
     assert parse_source({"type": "folder", "uri": "/a"}) == FolderSource(uri="/a")
+    for handle in ("ann/pets", "ann_1/chest-xray/versions/12"):
+        assert parse_source({"type": "kaggle", "handle": handle}) == KaggleSource(handle=handle)
+    assert parse_source({"type": "folder", "uri": "/a", "in_place": True}) == FolderSource(uri="/a", in_place=True)
     digest = "AB" * 32
     parsed = parse_source({"type": "archive", "url": "a.zip", "sha256": digest})
     assert parsed == ArchiveSource(url="a.zip", sha256=digest.lower())
@@ -26,7 +29,7 @@ def it_parses_each_kind() -> None:
 @pytest.mark.parametrize(
     ("value", "message"),
     [
-        ({"type": "kagle"}, "'kagle' is not known. Expected one of: phantom, folder, archive"),
+        ({"type": "kagle"}, "'kagle' is not known. Expected one of: phantom, folder, archive, kaggle"),
         ({}, "None is not known. Expected one of"),
         ({"type": ["phantom"]}, "is not known"),
         ("phantom", "must be a map"),
@@ -37,6 +40,10 @@ def it_parses_each_kind() -> None:
         ({"type": "phantom", "images": "many"}, "'images' cannot be 'many'"),
         ({"type": "phantom", "size_range": [900, 400]}, "'size_range': \\[900, 400\\] is not a range"),
         ({"type": "phantom", "path": "x"}, "no option 'path'. Its options are: type, images, seed"),
+        *(
+            ({"type": "kaggle", "handle": wrong}, "'handle': .* is not a handle; expected owner/dataset or")
+            for wrong in ("pets", "ann/pets/3", "ann/pets/versions/0", "ann/../pets", "https://www.kaggle.com/ann/pets")
+        ),
         ({"type": "archive", "url": "a", "sha256": "12"}, "'12' is not a SHA-256"),
     ],
 )
