@@ -80,8 +80,8 @@ types: setup  ## mypy
 unit kills dags containers integration e2e: setup
 	@$(PY) -m infra.test $@
 
-test-stack: setup  ## the stack's suite: its locked doors, its restarts, and the main job on it
-	@$(PY) -m infra.test stack
+test-stack: setup  ## the stack's suites: its locked doors, its restarts, faults, and the main job on it
+	@$(PY) -m infra.test faults stack
 
 test-crash: setup  ## every kill of make test, and the Spark jobs killed at each of their points
 	@$(PY) -m infra.test crash

@@ -30,14 +30,15 @@ def _script(name: str) -> list[str]:
 
 
 SUITES = {
-    "lint": Suite(1, [[str(BIN / "ruff"), "check", "."], [str(BIN / "ruff"), "format", "--check", "."]]),
-    "types": Suite(2, [[str(BIN / "mypy")]]),
-    "unit": Suite(9, [_pytest("tests/unit")]),
-    "kills": Suite(9, [_pytest("tests/crash/test_crash.py", "-s")]),
-    "dags": Suite(2, [_pytest("tests/dags")]),
-    "containers": Suite(6, [_pytest("tests/containers")]),
-    "integration": Suite(12, [_pytest("tests/integration")]),
-    "e2e": Suite(12, [_pytest("tests/e2e")]),
+    "lint": Suite(0.5, [[str(BIN / "ruff"), "check", "."], [str(BIN / "ruff"), "format", "--check", "."]]),
+    "types": Suite(0.5, [[str(BIN / "mypy")]]),
+    "unit": Suite(6, [_pytest("tests/unit")]),
+    "kills": Suite(4, [_pytest("tests/crash/test_crash.py", "-s")]),
+    "dags": Suite(0.5, [_pytest("tests/dags")]),
+    "containers": Suite(1.5, [_pytest("tests/containers")]),
+    "integration": Suite(6, [_pytest("tests/integration", "-m", "not faults")]),
+    "e2e": Suite(11, [_pytest("tests/e2e")]),
+    "faults": Suite(4, [_pytest("tests/integration", "-m", "faults")]),
     "stack": Suite(16, [_pytest("tests/stack")]),
     "crash": Suite(60, [_pytest("tests/crash")]),
     "bench": Suite(60, [_script(path.name) for path in sorted((ROOT / "benchmarks").glob("[a-z]*.py"))]),

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from infra.test import IN_ALL, SUITES
+
 pytestmark = pytest.mark.unit
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -75,3 +77,7 @@ def it_keeps_files_short():
 def it_edits_no_import_path():
     wrong = [path for package in MAY_IMPORT for path in sources(package) if "sys.path" in path.read_text()]
     assert wrong == []
+
+
+def it_promises_at_most_half_an_hour_for_all_tests():
+    assert sum(SUITES[name].minutes for name in IN_ALL) <= 30
