@@ -11,11 +11,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import psutil
 import pytest
 
 from infra.local.services import CannotRun
 from infra.stack.environment import PORTS, Stack, lake_settings, stack_from_environment
 from infra.stack.machine import check_tools
+from infra.stack.supervision import processes
 from tests.integration.servers import free_port, left_out
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -35,6 +37,11 @@ class Running:
             [sys.executable, "-m", "infra.stack", *arguments],
             cwd=ROOT, env={**self.environment, **variables}, capture_output=True, text=True, timeout=1500, check=False,
         )  # fmt: skip
+
+
+def member_processes(stack: Stack) -> list[psutil.Process]:
+    """Every process of the stack."""
+    return [one for process in processes(stack) for one in [process, *process.children(recursive=True)]]
 
 
 @pytest.fixture(scope="session")

@@ -6,7 +6,6 @@ import base64
 import os
 import re
 import socket
-import stat
 import subprocess
 import sys
 
@@ -19,7 +18,7 @@ from minio.error import S3Error
 
 from infra.local.environment import credentials
 from infra.stack.environment import BUCKET
-from infra.stack.supervision import processes
+from tests.stack.conftest import member_processes
 
 pytestmark = [pytest.mark.stack, pytest.mark.timeout(900)]
 
@@ -35,10 +34,6 @@ SPARK_PAGES = (
 )
 
 
-def member_processes(stack):
-    return [one for process in processes(stack) for one in [process, *process.children(recursive=True)]]
-
-
 def it_listens_on_this_machine_alone_and_on_known_ports(running):
     stack = running.stack
     listening = {
@@ -49,24 +44,6 @@ def it_listens_on_this_machine_alone_and_on_known_ports(running):
     }
     assert {address.ip.removeprefix("::ffff:") for address in listening} == {"127.0.0.1"}
     assert {address.port for address in listening} == {*stack.ports.values(), stack.airflow_port, stack.mlflow_port}
-
-
-def it_keeps_its_secrets_in_files_of_this_user_alone(running):
-    stack = running.stack
-    home = stack.home
-    for path in ("credentials.json", "mlflow/auth.ini", "spark/cluster/spark-defaults.conf", "run/supervisord.conf"):
-        assert stat.S_IMODE((home / path).stat().st_mode) == 0o600, path
-    assert stat.S_IMODE((home / "run/supervisor.sock").stat().st_mode) == 0o700
-
-
-def it_shows_no_secret_in_a_command_line_or_a_log(running, logins):
-    stack = running.stack
-    secrets = [value for name, value in credentials(stack).items() if name not in ("user", "s3_access_key")]
-    secrets += [password for _, password in logins.values()]
-    seen = {str(process.pid): " ".join(process.cmdline()) for process in member_processes(stack)}
-    seen |= {str(log): log.read_text(errors="replace") for log in stack.logs.rglob("*") if log.is_file()}
-    assert len(seen) > 15
-    assert [place for place, text in seen.items() if any(secret in text for secret in secrets)] == []
 
 
 def it_refuses_postgres_without_its_password(running):
