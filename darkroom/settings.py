@@ -27,6 +27,8 @@ class Settings(BaseSettings):
     s3_access_key: SecretStr = Field(SecretStr(""), description="Access key of the object store.")
     s3_secret_key: SecretStr = Field(SecretStr(""), description="Secret key of the object store.")
 
+    s3_ca_file: str = Field("", description="PEM file of the private CA that signed the object store's certificate.")
+
     hdfs_http: str = Field("", description="HTTP address of HDFS's NameNode. Empty: http://<host of the lake>:9870.")
 
     max_image_bytes: int = Field(256 * 2**20, gt=0, description="Larger image files are rows with a problem. Bytes.")

@@ -26,7 +26,13 @@ QUIET = {
     "DO_NOT_TRACK": "true",
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
 }
-PATIENCE = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "4", "MLFLOW_HTTP_REQUEST_TIMEOUT": "60"}
+# A request to a server that is gone fails after about 7 s: Airflow's retries are the longer wait.
+PATIENCE = {
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "3",
+    "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR": "1",
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "30",
+}
+_KNOCK_SECONDS = 5
 
 
 def open_client() -> MlflowClient:
@@ -43,10 +49,14 @@ def open_client() -> MlflowClient:
 
 @contextmanager
 def reached(standing: str = "nothing was promoted") -> Iterator[None]:
-    """Turns what MLflow raises into a MachineryError that names the server; ``standing`` says what holds then."""
+    """Turns what MLflow raises into a MachineryError that names the server; ``standing`` says what holds then.
+
+    A server is asked for a sign of life first, so that one that never answers is told of within a minute.
+    """
     import mlflow
 
     try:
+        _knock(get_settings().mlflow_tracking_uri)
         yield
     except mlflow.MlflowException as error:
         first_line = next(iter(str(error).splitlines()), "")[:300]
@@ -54,6 +64,16 @@ def reached(standing: str = "nothing was promoted") -> Iterator[None]:
             f"MLflow at {get_settings().mlflow_tracking_uri} did not do what was asked: {first_line}. "
             f"Check that it answers, then run the task again; {standing}."
         ) from error
+
+
+def _knock(address: str) -> None:
+    if address.startswith("http"):
+        from mlflow.utils.credentials import get_default_host_creds
+        from mlflow.utils.rest_utils import http_request
+
+        http_request(
+            get_default_host_creds(address), "/health", "GET", max_retries=2, backoff_factor=1, timeout=_KNOCK_SECONDS
+        )
 
 
 def open_experiment(client: MlflowClient, dataset: str) -> str:

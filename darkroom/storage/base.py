@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import builtins
 import re
+import ssl
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -86,23 +87,26 @@ class Storage(Protocol):
 class StorageOptions:
     """How an object store is reached. Its text never shows the keys.
 
-    ``endpoint`` is a URL such as http://127.0.0.1:9000; empty means AWS in ``region``.
+    ``endpoint`` is a URL such as http://127.0.0.1:9000; empty means AWS in ``region``. ``ca`` is the text of the PEM
+    certificates of a private CA that signed its certificate; empty means the public ones that this machine trusts.
     """
 
     endpoint: str = ""
     region: str = "us-east-1"
     access_key: str = field(default="", repr=False)
     secret_key: str = field(default="", repr=False)
+    ca: str = field(default="", repr=False)
 
     @classmethod
     def from_settings(cls, settings: Settings | None = None) -> StorageOptions:
-        """The options that DARKROOM_S3_* name."""
+        """The options that DARKROOM_S3_* name. Raises InvalidRequest for a CA file that holds no certificate."""
         found = settings or get_settings()
         return cls(
             found.s3_endpoint,
             found.s3_region,
             found.s3_access_key.get_secret_value(),
             found.s3_secret_key.get_secret_value(),
+            _certificates(found.s3_ca_file) if found.s3_ca_file else "",
         )
 
     @property
@@ -139,6 +143,15 @@ class StorageOptions:
             "timeout": "120s",
             "max_retries": "4",
             "retry_timeout": "60s",
+            **(self._delta_trust() if self.ca and self.secure else {}),
+        }
+
+    def _delta_trust(self) -> dict[str, str]:
+        """The private CA for deltalake. It takes one only beside a proxy, so it gets a proxy that is never used."""
+        return {
+            "proxy_url": "http://127.0.0.1:9",
+            "proxy_ca_certificate": self.ca,
+            "proxy_excludes": str(urlsplit(self.address).hostname),
         }
 
     def spark_conf(self) -> dict[str, str]:
@@ -193,6 +206,21 @@ def _path_problem(path: str) -> str | None:
     except UnicodeEncodeError:
         return "it is not valid Unicode text"
     return None
+
+
+def _certificates(file: str) -> str:
+    try:
+        text = Path(file).expanduser().read_text()
+        if "-----BEGIN CERTIFICATE-----" not in text:
+            raise ValueError("it holds no PEM certificate")
+        ssl.create_default_context(cadata=text)
+    except (OSError, ValueError) as error:  # ssl.SSLError is an OSError
+        reason = getattr(error, "strerror", None) or error
+        raise InvalidRequest(
+            f"The file {file} cannot be used as the object store's CA: {reason}. Expected its certificates as "
+            "PEM text (-----BEGIN CERTIFICATE-----). Set DARKROOM_S3_CA_FILE."
+        ) from None
+    return text
 
 
 def _without_login(url: str) -> str:

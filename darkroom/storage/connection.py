@@ -24,6 +24,8 @@ TRIES = 5
 
 BUSY = (429, 500, 502, 503, 504)
 _PASSING = (*BUSY, 409, 412)
+_FULL = 507
+_FULL_CODES = ("StorageFull", "QuotaExceeded")  # with and without a prefix of the server's own
 _PAUSE_SECONDS = 0.2
 _FAILURES = (MinioException, urllib3.exceptions.HTTPError, ElementTree.ParseError)
 _CODE = re.compile(rb"<Code>([^<]{1,80})</Code>")
@@ -88,8 +90,15 @@ class Connection:
     def refused(self, action: str, status: int, said: str) -> DarkroomError:
         """What an answer of the object store that is not a success means for whoever asked."""
         what = f"Could not {action} in the bucket {self.bucket} at {self.address}: HTTP {status} ({said})."
+        if status == _FULL or any(code in said for code in _FULL_CODES):
+            return StorageUnavailable(
+                f"{what} The object store has no room left, or the bucket's quota is used up. Free some space there "
+                "and run it again. Nothing was left half-written."
+            )
         if status in _PASSING:
             return StorageUnavailable(f"{what} Nothing was left half-written. Run it again.")
+        if said.startswith("NoSuchUpload"):  # a lost answer's own upload, or one that a clean-up has ended
+            return StorageUnavailable(f"{what} The upload is ended or complete. Run it again.")
         if said.startswith("NoSuchBucket"):
             return InvalidRequest(f"{what} Create the bucket, or name another in DARKROOM_LAKE.")
         if status in (401, 403, 404):  # some servers answer 404 to a login that they do not know
@@ -99,9 +108,16 @@ class Connection:
             )
         return InvalidRequest(f"{what} Check DARKROOM_LAKE, DARKROOM_S3_ENDPOINT and DARKROOM_S3_REGION.")
 
-    def unavailable(self, action: str, error: Exception) -> StorageUnavailable:
-        """The error for an object store that does not answer, or answers what no object store does."""
-        reason = str(getattr(error, "reason", None) or error)[:300]
+    def unavailable(self, action: str, error: Exception) -> DarkroomError:
+        """The error for an object store that does not answer, answers what none does, or cannot be trusted."""
+        cause = getattr(error, "reason", None) or error
+        reason = str(cause)[:300]
+        if isinstance(cause, urllib3.exceptions.SSLError):
+            return InvalidRequest(
+                f"Could not {action} in the bucket {self.bucket} at {self.address}: no trusted https connection "
+                f"({reason}). Set DARKROOM_S3_CA_FILE to the PEM file of the CA that signed the server's certificate, "
+                "and check that DARKROOM_S3_ENDPOINT names the host that it is for."
+            )
         return StorageUnavailable(
             f"Could not {action} in the bucket {self.bucket} at {self.address} in {TRIES} tries: {reason}. Nothing "
             "was left half-written. Check that the object store is up and DARKROOM_S3_ENDPOINT names it."
@@ -110,7 +126,10 @@ class Connection:
     def _pool(self) -> tuple[Minio, urllib3.PoolManager]:
         if (found := self._pools.get(os.getpid())) is None:
             retries = urllib3.Retry(total=TRIES - 1, backoff_factor=_PAUSE_SECONDS, status_forcelist=BUSY)
-            http = urllib3.PoolManager(maxsize=16, timeout=urllib3.Timeout(connect=5, read=60), retries=retries)
+            timeout = urllib3.Timeout(connect=5, read=60)
+            http = urllib3.PoolManager(
+                maxsize=16, timeout=timeout, retries=retries, ca_cert_data=self.options.ca or None
+            )
             client = Minio(
                 urlsplit(self.address).netloc,
                 access_key=self.options.access_key,

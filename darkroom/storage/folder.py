@@ -19,7 +19,7 @@ from darkroom.storage.base import TEMPORARY, Blob, checked_path, is_under_way
 _CHUNK = 1 << 20
 _NO_LINKS = (errno.EPERM, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK)
 _WRONG_PATH = (errno.ENAMETOOLONG, errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ELOOP, errno.EINVAL)
-_ADVICE = {
+ADVICE = {
     errno.ENOSPC: "The disk is full. Free some space and run it again.",
     errno.EDQUOT: "The disk quota is used up. Free some space and run it again.",
     errno.EROFS: "The file system is read-only. Point DARKROOM_LAKE to a folder that can be written.",
@@ -237,5 +237,5 @@ def _explained(error: OSError, action: str, where: str) -> DarkroomError:
     if action == "write" and error.errno in _NO_LINKS:
         advice = "The file system cannot link files, which a conditional create needs. Use another."
     else:
-        advice = _ADVICE.get(error.errno or 0, "Check the disk behind it and run it again.")
+        advice = ADVICE.get(error.errno or 0, "Check the disk behind it and run it again.")
     return StorageUnavailable(f"Could not {action} {where}: {reason}. {advice} Nothing was left half-written.")

@@ -27,6 +27,7 @@ from deltalake.transaction import AddAction, RemoveAction, create_table_with_add
 from darkroom.contract import TableSpec
 from darkroom.errors import CommitConflict, DarkroomError, InvalidRequest, StorageUnavailable
 from darkroom.storage import Storage
+from darkroom.storage.folder import ADVICE
 
 _NOTE = "darkroom"
 _CONFIGURATION: Mapping[str, str | None] = {
@@ -34,6 +35,8 @@ _CONFIGURATION: Mapping[str, str | None] = {
     "delta.checkpointInterval": "20",  # opening a table reads every entry after the newest checkpoint
 }
 _RETRIES = 50  # of a commit that meets those of other partitions
+_FORBIDDEN = re.compile(r"\b(401 Unauthorized|403 Forbidden)\b|<Code>AccessDenied|lacked the necessary privileges")
+_SYSTEM = re.compile(r"\(os error (\d+)\)")
 _COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 
 
@@ -249,10 +252,20 @@ class Log:
             ) from error
         except (DeltaError, OSError) as error:
             self.storage.folders(self.spec.path)  # names the cause better where the storage itself does not answer
-            raise StorageUnavailable(
-                f"Could not {action} the table {self.uri}: {_sentence(error)}. Nothing was left half-written. "
-                "Check that the address answers and run it again."
-            ) from error
+            raise _explained(error, f"Could not {action} the table {self.uri}") from error
+
+
+def _explained(error: Exception, what: str) -> DarkroomError:
+    """What deltalake says about the storage, as our error. Its text is all that tells one cause from another."""
+    said = _sentence(error)
+    if _FORBIDDEN.search(said):
+        return InvalidRequest(
+            f"{what}: {said}. The login may not do this. Check DARKROOM_S3_ACCESS_KEY and the rights on the bucket. "
+            "Nothing was left half-written."
+        )
+    number = _SYSTEM.search(said)
+    advice = ADVICE.get(int(number.group(1)) if number else 0, "Check that the address answers and run it again.")
+    return StorageUnavailable(f"{what}: {said}. {advice} Nothing was left half-written.")
 
 
 def _removed(file: NamedFile) -> RemoveAction:
