@@ -3,6 +3,7 @@ trust in the private CA that signed its certificate."""
 
 from __future__ import annotations
 
+import warnings
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -54,7 +55,8 @@ def truststore_conf() -> dict[str, str]:
     from cryptography.x509 import load_pem_x509_certificates
 
     public = Path(certifi.where()).read_bytes()
-    known = load_pem_x509_certificates(StorageOptions.from_settings().ca.encode() + public)
+    with warnings.catch_warnings(action="ignore"):  # about a public CA's odd serial number
+        known = load_pem_x509_certificates(StorageOptions.from_settings().ca.encode() + public)
     entries = [pkcs12.PKCS12Certificate(one, f"ca{number}".encode()) for number, one in enumerate(known)]
     home = FolderStorage(settings.home)
     home.write(_TRUSTSTORE, pkcs12.serialize_java_truststore(entries, NoEncryption()))

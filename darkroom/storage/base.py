@@ -155,16 +155,18 @@ class StorageOptions:
         }
 
     def spark_conf(self) -> dict[str, str]:
-        """Spark settings that make s3a:// addresses of this object store readable from Spark."""
+        """Spark settings that make s3a:// addresses of this object store known to Spark; ``spark_keys`` opens them."""
         values = {
             "endpoint": self.address,
             "endpoint.region": self.region,
-            "access.key": self.access_key,
-            "secret.key": self.secret_key,
             "path.style.access": "true",
             "connection.ssl.enabled": "true" if self.secure else "false",
         }
         return {f"spark.hadoop.fs.s3a.{name}": value for name, value in values.items()}
+
+    def spark_keys(self) -> dict[str, str]:
+        """The login, as settings of Hadoop. Never settings of Spark: those stand on command lines and on pages."""
+        return {"fs.s3a.access.key": self.access_key, "fs.s3a.secret.key": self.secret_key}
 
 
 def is_under_way(path: str) -> bool:

@@ -24,8 +24,10 @@ TRIES = 5
 
 BUSY = (429, 500, 502, 503, 504)
 _PASSING = (*BUSY, 409, 412)
-_FULL = 507
-_FULL_CODES = ("StorageFull", "QuotaExceeded")  # with and without a prefix of the server's own
+FULL_ADVICE = "The object store has no room left, or a quota is used up. Free some space there and run it again."
+_FULL = re.compile(
+    r"^507\b|status code 507\b|InsufficientStorage|StorageFull|QuotaExceeded"
+)  # some have a prefix of the server's own
 _PAUSE_SECONDS = 0.2
 _FAILURES = (MinioException, urllib3.exceptions.HTTPError, ElementTree.ParseError)
 _CODE = re.compile(rb"<Code>([^<]{1,80})</Code>")
@@ -90,11 +92,8 @@ class Connection:
     def refused(self, action: str, status: int, said: str) -> DarkroomError:
         """What an answer of the object store that is not a success means for whoever asked."""
         what = f"Could not {action} in the bucket {self.bucket} at {self.address}: HTTP {status} ({said})."
-        if status == _FULL or any(code in said for code in _FULL_CODES):
-            return StorageUnavailable(
-                f"{what} The object store has no room left, or the bucket's quota is used up. Free some space there "
-                "and run it again. Nothing was left half-written."
-            )
+        if is_full(f"{status} {said}"):
+            return StorageUnavailable(f"{what} {FULL_ADVICE} Nothing was left half-written.")
         if status in _PASSING:
             return StorageUnavailable(f"{what} Nothing was left half-written. Run it again.")
         if said.startswith("NoSuchUpload"):  # a lost answer's own upload, or one that a clean-up has ended
@@ -125,7 +124,12 @@ class Connection:
 
     def _pool(self) -> tuple[Minio, urllib3.PoolManager]:
         if (found := self._pools.get(os.getpid())) is None:
-            retries = urllib3.Retry(total=TRIES - 1, backoff_factor=_PAUSE_SECONDS, status_forcelist=BUSY)
+            retries = urllib3.Retry(
+                total=TRIES - 1,
+                other=0,  # a certificate that is not trusted will not be trusted the next time
+                backoff_factor=_PAUSE_SECONDS,
+                status_forcelist=BUSY,
+            )
             timeout = urllib3.Timeout(connect=5, read=60)
             http = urllib3.PoolManager(
                 maxsize=16, timeout=timeout, retries=retries, ca_cert_data=self.options.ca or None
@@ -145,6 +149,11 @@ class Connection:
 def pause(number: int) -> None:
     """The wait before try ``number`` of a request: none before the first, then a growing one."""
     time.sleep(_PAUSE_SECONDS * (2 ** (number - 1) - 1))
+
+
+def is_full(said: str) -> bool:
+    """True when what an object store said, status or code, means that it has no room left."""
+    return _FULL.search(said) is not None
 
 
 def is_absent(error: S3Error) -> bool:

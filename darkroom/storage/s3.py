@@ -100,7 +100,7 @@ class S3Storage:
                     "PUT", url, body=data, headers={"If-None-Match": "*"}, retries=False, redirect=False
                 )
             except urllib3.exceptions.HTTPError as error:
-                if number == TRIES:
+                if number == TRIES or isinstance(error, urllib3.exceptions.SSLError):
                     raise self._to.unavailable(action, error) from None
                 unsure = True
                 continue

@@ -27,6 +27,7 @@ from deltalake.transaction import AddAction, RemoveAction, create_table_with_add
 from darkroom.contract import TableSpec
 from darkroom.errors import CommitConflict, DarkroomError, InvalidRequest, StorageUnavailable
 from darkroom.storage import Storage
+from darkroom.storage.connection import FULL_ADVICE, is_full
 from darkroom.storage.folder import ADVICE
 
 _NOTE = "darkroom"
@@ -264,7 +265,8 @@ def _explained(error: Exception, what: str) -> DarkroomError:
             "Nothing was left half-written."
         )
     number = _SYSTEM.search(said)
-    advice = ADVICE.get(int(number.group(1)) if number else 0, "Check that the address answers and run it again.")
+    usual = FULL_ADVICE if is_full(said) else "Check that the address answers and run it again."
+    advice = ADVICE.get(int(number.group(1)) if number else 0, usual)
     return StorageUnavailable(f"{what}: {said}. {advice} Nothing was left half-written.")
 
 

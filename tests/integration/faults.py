@@ -39,7 +39,7 @@ class SmallDisk:
 
     def fill(self, leave: int) -> None:
         """Takes all room but about ``leave`` bytes."""
-        with (self.folder / "filler").open("wb") as filler:
+        with (self.folder / "filler").open("ab") as filler:
             while (free := self._free()) > leave:
                 filler.write(bytes(min(free - leave, 1 << 20)))
                 filler.flush()

@@ -6,6 +6,7 @@ import io
 import json
 import logging
 import os
+import re
 import secrets
 import socket
 import subprocess
@@ -167,6 +168,7 @@ def it_trains_again_after_mlflow_died_between_start_and_log(
         refused(server, lambda: flow.train_task(lake, task, dies_before_metrics))
         server.start()
         with monkeypatch.context() as patch:
+            patch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")  # the full patience was shown above
             patch.setattr(registry, "log_package", lambda *of: (server.kill(), log_package(*of))[1])
             refused(server, lambda: flow.train_task(lake, task, fit))
         server.start()
@@ -247,7 +249,11 @@ def it_says_that_http_was_spoken_to_https_and_the_other_way(private_lake: S3Stor
 
 SPARK_JOB = """
 import sys
+
+import psutil
+
 from darkroom.outcome import run_job
+from darkroom.settings import get_settings
 from darkroom.storage import open_lake
 from darkroom.tables import Table
 from spark_apps.session import spark_session
@@ -256,6 +262,9 @@ from tests.suites.rows import SPEC
 
 def work(request):
     with spark_session("private-ca") as spark:
+        secret = get_settings().s3_secret_key.get_secret_value()
+        lines = [" ".join(process.info["cmdline"] or []) for process in psutil.process_iter(["cmdline"])]
+        print("java:", sum("org.apache.spark" in line for line in lines), "keys:", sum(secret in one for one in lines))
         print("rows:", read_table(spark, Table(open_lake(), SPEC)).count(), flush=True)
         spark.read.parquet(open_lake().uri("absent").replace("s3:", "s3a:")).count()
 
@@ -263,12 +272,17 @@ sys.exit(run_job(sys.argv[1:], work))
 """
 
 
-def it_lets_spark_read_there_and_a_failed_job_shows_no_key(private_lake: S3Storage, tmp_path: Path) -> None:
+@pytest.mark.parametrize("submitted", [True, False], ids=["spark-submit", "python"])
+def it_lets_spark_read_there_and_a_failed_job_shows_no_key(
+    private_lake: S3Storage, tmp_path: Path, submitted: bool
+) -> None:
     Table(private_lake, SPEC).commit(PARTITION, rows(37), {})
     (tmp_path / "job.py").write_text(SPARK_JOB)
-    command = [str(Path(sys.executable).parent / "spark-submit"), "--master", "local[2]", "--verbose"]
-    for name, value in submit_conf(get_settings().lake_uri).items():
-        command += ["--conf", f"{name}={value}"]
+    command = [sys.executable]
+    if submitted:
+        command = [str(Path(sys.executable).parent / "spark-submit"), "--master", "local[2]", "--verbose"]
+        for name, value in submit_conf(get_settings().lake_uri).items():
+            command += ["--conf", f"{name}={value}"]
     command += [str(tmp_path / "job.py"), "--request", "{}", "--outcome", str(tmp_path / "outcome")]
     environment = os.environ | {"SPARK_CONF_DIR": str(ROOT / "infra/local/spark"), "PYTHONPATH": str(ROOT)}
     environment["PYSPARK_PYTHON"] = sys.executable
@@ -276,6 +290,7 @@ def it_lets_spark_read_there_and_a_failed_job_shows_no_key(private_lake: S3Stora
     said = done.stdout + done.stderr
     assert done.returncode == 1, said[-3000:]
     assert "rows: 37" in said, said[-3000:]
+    assert re.search(r"java: [1-9]\d* keys: 0\n", said), said[-3000:]
     told = (tmp_path / "outcome" / "error.json").read_text()
     assert "PATH_NOT_FOUND" in told
     assert private_lake.options.secret_key not in said + told
