@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import darkroom
 from darkroom.settings import get_settings
+from darkroom.storage import StorageOptions
 
 
 def session_conf(*, local: bool, submitted: bool, rows_per_batch: int) -> dict[str, str]:
@@ -30,7 +32,16 @@ def session_conf(*, local: bool, submitted: bool, rows_per_batch: int) -> dict[s
     if not submitted:
         conf["spark.ui.enabled"] = "false"
     if get_settings().lake_uri.startswith("s3://"):
-        from darkroom.storage import StorageOptions
-
         conf |= StorageOptions.from_settings().spark_conf()
     return conf
+
+
+def give_keys(session: Any) -> None:
+    """Gives a running Spark session the login of a lake in an object store: to Hadoop, which sends it to executors.
+
+    Settings of Spark would stand on the command line that starts its JVM, and in its pages and logs.
+    """
+    if get_settings().lake_uri.startswith("s3://"):
+        hadoop = session.sparkContext._jsc.hadoopConfiguration()
+        for name, value in StorageOptions.from_settings().spark_keys().items():
+            hadoop.set(name, value)

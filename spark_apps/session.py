@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 
 from darkroom import sparkconf
 from darkroom.settings import get_settings
-from darkroom.storage import StorageOptions
 from spark_apps.packages import submit_conf
 
 if TYPE_CHECKING:
@@ -45,10 +44,7 @@ def spark_session(app_name: str, master: str | None = None) -> Iterator[SparkSes
     borrowed = SparkSession.getActiveSession() is not None
     session = builder.getOrCreate()
     session.sparkContext.setLogLevel("WARN")
-    if get_settings().lake_uri.startswith("s3://"):
-        hadoop = session.sparkContext._jsc.hadoopConfiguration()
-        for name, value in StorageOptions.from_settings().spark_keys().items():
-            hadoop.set(name, value)
+    sparkconf.give_keys(session)
     try:
         yield session
     finally:

@@ -155,7 +155,7 @@ class StorageOptions:
         }
 
     def spark_conf(self) -> dict[str, str]:
-        """Spark settings that make s3a:// addresses of this object store known to Spark; ``spark_keys`` opens them."""
+        """Spark settings that make s3a:// addresses of this object store known to Spark; ``spark_keys`` open them."""
         values = {
             "endpoint": self.address,
             "endpoint.region": self.region,

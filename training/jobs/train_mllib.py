@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from darkroom.errors import InvalidRequest
 from darkroom.outcome import run_job
-from darkroom.sparkconf import session_conf
+from darkroom.sparkconf import give_keys, session_conf
 from darkroom.storage import open_lake
 from training.config import MllibConfig, load_config
 from training.data import read_split
@@ -60,6 +60,7 @@ def session() -> Iterator[SparkSession]:
     borrowed = SparkSession.getActiveSession() is not None
     spark = builder.getOrCreate()
     spark.sparkContext.setLogLevel("WARN")
+    give_keys(spark)
     try:
         yield spark
     finally:
