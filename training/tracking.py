@@ -54,11 +54,12 @@ def reached(standing: str = "nothing was promoted") -> Iterator[None]:
     A server is asked for a sign of life first, so that one that never answers is told of within a minute.
     """
     import mlflow
+    import requests
 
     try:
         _knock(get_settings().mlflow_tracking_uri)
         yield
-    except mlflow.MlflowException as error:
+    except (mlflow.MlflowException, requests.RequestException) as error:  # the latter for artifacts that are refused
         first_line = next(iter(str(error).splitlines()), "")[:300]
         raise MachineryError(
             f"MLflow at {get_settings().mlflow_tracking_uri} did not do what was asked: {first_line}. "
