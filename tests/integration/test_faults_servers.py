@@ -16,7 +16,7 @@ from darkroom.errors import MachineryError, StorageUnavailable
 from darkroom.storage import S3Storage, Storage
 from darkroom.tables import Table
 from tests.crash.writes import WRITES
-from tests.integration.faults import Gateway, MlflowServer, gateway, mlflow_server, settings_of
+from tests.integration.faults import Gateway, gateway, mlflow_server, settings_of
 from tests.integration.servers import free_port, make_bucket
 from tests.packages import bright_or_dark, write_dataset
 from tests.suites.rows import PARTITION, SPEC, rows
@@ -140,14 +140,15 @@ def it_trains_again_after_mlflow_died_between_start_and_log(
     with mlflow_server(tmp_path / "mlflow") as server, settings_of(MLFLOW_TRACKING_URI=server.address):
         (task,) = flow.plan(lake, {**request, "configs": [CONFIG]})["configs"]
 
+        monkeypatch.setattr(registry, "log_package", lambda *of: (server.kill(), log_package(*of))[1])
         started = time.monotonic()
-        with monkeypatch.context() as patch, pytest.raises(MachineryError, match="nothing was promoted") as caught:
-            patch.setattr(registry, "log_package", lambda *of: (server.kill(), log_package(*of))[1])
+        with pytest.raises(MachineryError, match="nothing was promoted") as caught:
             flow.train_task(lake, task, fit)
         assert time.monotonic() - started < MLFLOW_SECONDS
         assert server.address in caught.value.message
         assert receipts.find_training(lake, "lamps", task["key"]) is None
         assert champions.history(lake, "lamps") == []
+        monkeypatch.setattr(registry, "log_package", log_package)
         server.start()
         result = flow.train_task(lake, task, fit)
         client = tracking.open_client()
