@@ -13,8 +13,8 @@ import json
 import re
 import time
 import uuid
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from typing import Any, Literal
 from urllib.parse import unquote
@@ -51,21 +51,25 @@ class NamedFile:
 
 
 class Snapshot:
-    """One version of a table as it was when it was opened."""
+    """One version of a table as it was when it was opened. ``told`` explains errors: entries are read when needed."""
 
-    def __init__(self, delta: DeltaTable) -> None:
+    def __init__(self, delta: DeltaTable, told: Callable[[str], AbstractContextManager[None]]) -> None:
         self.delta = delta
+        self._told = told
         self.version: int = delta.version()
 
     def number(self, application: str) -> int:
         """The number of the application's newest commit; 0 when there is none."""
-        return self.delta.transaction_version(application) or 0
+        with self._told("read"):
+            return self.delta.transaction_version(application) or 0
 
     def files(self, partition: Mapping[str, str]) -> list[NamedFile]:
         """The files of the partitions that have these values, sorted by path."""
-        names = self.delta.metadata().partition_columns
+        with self._told("read"):
+            names = self.delta.metadata().partition_columns
+            actions = pa.table(self.delta.get_add_actions(flatten=True)).to_pylist()
         found = []
-        for action in pa.table(self.delta.get_add_actions(flatten=True)).to_pylist():
+        for action in actions:
             values = {name: action[f"partition.{name}"] for name in names}
             if all(values[name] == value for name, value in partition.items()):
                 found.append(NamedFile(unquote(action["path"]), action["size_bytes"], values))
@@ -90,7 +94,7 @@ class Log:
         """
         with self._told("read"):
             try:
-                snapshot = Snapshot(DeltaTable(self.uri, storage_options=self._options()))
+                snapshot = Snapshot(DeltaTable(self.uri, storage_options=self._options()), self._told)
             except TableNotFoundError:
                 self.storage.folders(self.spec.path)  # says so when the folder is there and cannot be read
                 if version is not None:
@@ -102,7 +106,7 @@ class Log:
                 raise InvalidRequest(
                     f"{self.uri} has no version {version}. Expected a number from 0 to {snapshot.version}."
                 )
-            return Snapshot(DeltaTable(self.uri, version=version, storage_options=self._options()))
+            return Snapshot(DeltaTable(self.uri, version=version, storage_options=self._options()), self._told)
 
     def commit(
         self,
