@@ -38,7 +38,7 @@ SUITES = {
     "containers": Suite(1.5, [_pytest("tests/containers")]),
     "integration": Suite(6, [_pytest("tests/integration", "-m", "not faults")]),
     "e2e": Suite(11, [_pytest("tests/e2e")]),
-    "faults": Suite(4, [_pytest("tests/integration", "-m", "faults")]),
+    "faults": Suite(5, [_pytest("tests/integration", "-m", "faults")]),
     "stack": Suite(16, [_pytest("tests/stack")]),
     "crash": Suite(60, [_pytest("tests/crash")]),
     "bench": Suite(60, [_script(path.name) for path in sorted((ROOT / "benchmarks").glob("[a-z]*.py"))]),

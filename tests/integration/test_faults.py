@@ -39,7 +39,7 @@ from tests.suites.rows import OTHER, PARTITION, SPEC, rows
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.faults]
 
 POLICIES = Path(__file__).parents[2] / "infra/policies"
 PHANTOMS = PhantomSource(images=12, size_range=(400, 420))

@@ -26,7 +26,7 @@ from tests.integration.faults import Gateway, gateway, private_ca, settings_of
 from tests.integration.servers import free_port
 from tests.suites.rows import PARTITION, SPEC, rows
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.faults]
 
 ROOT = Path(__file__).parents[2]
 

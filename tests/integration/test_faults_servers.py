@@ -23,7 +23,7 @@ from tests.suites.rows import PARTITION, SPEC, rows
 from training import flow, receipts, registry, tracking
 from training.config import load_config
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.faults]
 
 MOMENTS, AWAY_SECONDS = 3, 1.2
 MLFLOW_SECONDS = 60
