@@ -50,11 +50,8 @@ def measure(image: bytes | ImageFile) -> Measurement:
     # Formats without a scaled decode are shrunk here, so that the numbers mean the same for all of them.
     luma = resize_area(luma, -(-width // factor), -(-height // factor))
     thumbnail = resize_area(luma, THUMBNAIL_SIDE, THUMBNAIL_SIDE)
-    values = luma.ravel()
-    count = np.bincount(values, minlength=256)
-    levels = np.arange(256, dtype=np.float64)
-    mean = float(count @ levels / values.size)
-    std = float(count @ (levels - mean) ** 2 / values.size) ** 0.5
+    count = np.bincount(luma.ravel(), minlength=256)
+    mean, std = _mean_and_std(count)
     present = np.flatnonzero(count)
     return Measurement(
         header.format,
@@ -68,6 +65,14 @@ def measure(image: bytes | ImageFile) -> Measurement:
         perceptual_hash(thumbnail),
         thumbnail,
     )
+
+
+def _mean_and_std(count: np.ndarray) -> tuple[float, float]:
+    """Of the levels 0..255, each ``count`` (int[256]) times. Sums are whole numbers: no library rounds them its way."""
+    levels = np.arange(256)
+    number, total = int(count.sum()), int((count * levels).sum())
+    squares = int((count * levels * levels).sum())
+    return total / number, ((number * squares - total * total) / number**2) ** 0.5
 
 
 def perceptual_hash(thumbnail: np.ndarray) -> str:
