@@ -14,6 +14,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from darkroom.storage import Storage, StorageOptions, open_storage
 from infra.local.services import CannotRun
 from infra.stack.environment import PORTS, Stack, lake_settings, stack_from_environment
 from infra.stack.machine import check_tools
@@ -93,3 +94,16 @@ def logins(running: Running) -> dict[str, tuple[str, str]]:
 @pytest.fixture
 def lake_environment(running: Running) -> dict[str, str]:
     return {**running.environment, **lake_settings(running.stack)}
+
+
+@pytest.fixture(scope="session")
+def lake(running: Running) -> Storage:
+    """The stack's lake."""
+    settings = lake_settings(running.stack)
+    options = StorageOptions(
+        settings["DARKROOM_S3_ENDPOINT"],
+        "us-east-1",
+        settings["DARKROOM_S3_ACCESS_KEY"],
+        settings["DARKROOM_S3_SECRET_KEY"],
+    )
+    return open_storage(running.stack.lake, options)

@@ -8,10 +8,8 @@ import httpx
 import pytest
 
 from darkroom.contract import examples_table, images_table, splits_table
-from darkroom.storage import StorageOptions, open_storage
 from darkroom.tables import Table
 from infra.local.client import DONE, AirflowClient
-from infra.stack.environment import lake_settings
 from tests.stack.conftest import IMAGES
 from tests.stack.test_stack import programs
 
@@ -25,18 +23,6 @@ KILLS = [
     ("train_model", "train_keras", 6, "mlflow"),
 ]
 OF_A_DATASET = {"version", "split_id", "uri"}  # what names the dataset or the split itself
-
-
-@pytest.fixture(scope="module")
-def lake(running):
-    settings = lake_settings(running.stack)
-    options = StorageOptions(
-        settings["DARKROOM_S3_ENDPOINT"],
-        "us-east-1",
-        settings["DARKROOM_S3_ACCESS_KEY"],
-        settings["DARKROOM_S3_SECRET_KEY"],
-    )
-    return open_storage(running.stack.lake, options)
 
 
 class Watch:
