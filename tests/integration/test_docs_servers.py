@@ -17,8 +17,11 @@ pytestmark = pytest.mark.integration
 def it_finds_a_lake_on_s3_by_the_pages_settings(any_s3_lake: S3Storage, tmp_path: Path) -> None:
     Table(any_s3_lake, SPEC).commit(PARTITION, rows(3), {})
     options = any_s3_lake.options
-    settings, clean = bash_blocks("s3.md")
+    settings, certificates, policy, clean = bash_blocks("s3.md")
     assert "s3://my-bucket/lake" in settings
+    assert "DARKROOM_S3_CA_FILE" in certificates  # tried with a real CA in test_faults_https.py
+    shown = run_commands(policy.replace("infra/", f"{ROOT}/infra/"), tmp_path) + (tmp_path / "policy.json").read_text()
+    assert "arn:aws:s3:::my-bucket/lake/" in shown
     commands = (settings + clean).replace("s3://my-bucket/lake", any_s3_lake.root)
     commands = commands.replace("http://127.0.0.1:9000", options.endpoint)
     keys = {"DARKROOM_S3_ACCESS_KEY": options.access_key, "DARKROOM_S3_SECRET_KEY": options.secret_key}
