@@ -29,6 +29,11 @@ class Local:
     stop_command: ClassVar[str] = "make down"
 
     @property
+    def port_variables(self) -> dict[str, int]:
+        """The ports by the variables that move them."""
+        return {"AIRFLOW_PORT": self.airflow_port, "MLFLOW_PORT": self.mlflow_port}
+
+    @property
     def airflow_home(self) -> Path:
         return self.home / "airflow"
 

@@ -33,6 +33,10 @@ class Stack(Local):
     ports: dict[str, int] = dataclasses.field(default_factory=lambda: dict(PORTS))
 
     @property
+    def port_variables(self) -> dict[str, int]:
+        return super().port_variables | {f"{name.upper()}_PORT": port for name, port in self.ports.items()}
+
+    @property
     def spark_home(self) -> Path:
         """The Spark that pip installed."""
         return self.bin.parent / "lib" / f"python3.{sys.version_info.minor}" / "site-packages" / "pyspark"

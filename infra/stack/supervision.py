@@ -26,6 +26,7 @@ from infra.local.services import (
     running,
     tail,
 )
+from infra.local.variables import differing_variables, record_variables
 from infra.stack import setup
 from infra.stack.accounts import ensure_accounts, ensure_administrator
 from infra.stack.environment import Stack, write_private
@@ -40,15 +41,19 @@ def start(stack: Stack, say: Callable[[str], None]) -> None:
     if not _supervising(stack):
         _end_orphans(stack, say)
     check_machine(stack)
-    conf = supervisor_conf(stack)
-    if _supervising(stack) and _conf_file(stack).read_text() != conf:
-        raise CannotRun("the stack is up with other ports or folders. Stop it first: make stack-down")
+    differs = differing_variables(stack) if _supervising(stack) else []
+    if differs:
+        raise CannotRun(
+            f"the stack is up and was started with other values of {', '.join(differs)}. "
+            "To start it with the values of now, stop it first: make stack-down"
+        )
     go_binary("versitygw", VERSITYGW)
     credentials(stack)
     setup.write_configuration(stack)
     setup.make_cluster_of_databases(stack)
-    write_private(_conf_file(stack), conf)
+    write_private(_conf_file(stack), supervisor_conf(stack))
     if not _supervising(stack):
+        record_variables(stack)
         _start_supervisor(stack)
     fresh = False
     for program in programs_of(stack):

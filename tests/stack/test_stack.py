@@ -127,6 +127,7 @@ def it_refuses_other_ports_while_it_is_up(running):
     done = running.command("up", S3_PORT="1")
     assert done.returncode == 1
     assert len(done.stderr.strip().splitlines()) == 1
+    assert "other values of S3_PORT" in done.stderr
     assert "make stack-down" in done.stderr
 
 

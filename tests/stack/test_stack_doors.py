@@ -125,7 +125,7 @@ def it_refuses_every_route_of_airflow_without_a_login(running):
         for path in ("/auth/users/list/", "/auth/roles/list/", "/auth/resetmypassword/form"):
             answer = http.get(path)
             assert answer.status_code in (302, 307, 401, 403, 404), path
-        for path in ("/auth/register/form", "/auth/registeruser/form", "/register/form"):
+        for path in ("/auth/register/form", "/auth/registeruser/form", "/signup/"):
             assert http.get(path).status_code in (302, 401, 403, 404), path
 
 
