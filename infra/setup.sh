@@ -37,7 +37,7 @@ java_version=$("$java" -version 2>&1 | sed -nE 's/.*version "([0-9]+).*/\1/p' | 
   stop "needs Java 17 or newer for Spark; $java is version ${java_version:-unknown}. Install one, or set JAVA_HOME"
 
 # --- is there anything to do?
-stamp="$(sha256sum requirements.lock infra/bootstrap.lock pyproject.toml | sha256sum | cut -c1-64) $version $PWD"
+stamp="$(sha256sum requirements.lock infra/bootstrap.lock infra/images/requirements_of.py pyproject.toml | sha256sum | cut -c1-64) $version $PWD"
 if [ -x "$env_dir/bin/python" ] && [ "$(cat "$env_dir/.stamp" 2>/dev/null)" = "$stamp" ]; then exit 0; fi
 
 # --- a port that something else has, where services are to be started: "infra/setup.sh local" or "... stack"
@@ -76,6 +76,8 @@ current=$("$env_dir/bin/python" -c 'import sys; print("%d.%d" % sys.version_info
 [ "$current" = "$version" ] || rm -rf "$env_dir"
 [ -x "$env_dir/bin/python" ] || "$python" -m venv "$env_dir"
 "$env_dir/bin/python" -m pip install --quiet --disable-pip-version-check --require-hashes -r infra/bootstrap.lock
-"$env_dir/bin/uv" pip install --python "$env_dir/bin/python" --require-hashes -r requirements.lock
+# Without Kubernetes' clients: where they are, the Spark provider imports them into every task and parse, 3 s each.
+"$env_dir/bin/uv" pip install --python "$env_dir/bin/python" --require-hashes \
+  -r <("$env_dir/bin/python" infra/images/requirements_of.py laptop)
 "$env_dir/bin/uv" pip install --quiet --python "$env_dir/bin/python" --no-deps --no-build-isolation --editable .
 printf '%s' "$stamp" >"$env_dir/.stamp"

@@ -1,6 +1,7 @@
-"""The part of requirements.lock that one image needs, hashes and all.
+"""The part of requirements.lock that one image, or a laptop, needs, hashes and all.
 
-``python requirements_of.py airflow``, or ``spark``, ``mlflow``, ``wheel``.
+``python requirements_of.py airflow``, or ``spark``, ``mlflow``, ``wheel``, ``laptop``, or ``kubernetes``: what a
+laptop does without.
 
 The lock file says for each package which others asked for it (``# via``), so the closure of a few names is found
 without a registry: every image gets the very versions and files that the laptop has. Standard library only, since it
@@ -27,13 +28,16 @@ def roots(image: str, project: dict[str, object]) -> set[str]:
     extras = project["optional-dependencies"]
     if image == "airflow":
         return direct | {_name(line) for line in extras["kubernetes"]}  # type: ignore[index]
+    if image == "laptop":
+        return direct | {_name(line) for line in extras["dev"]}  # type: ignore[index]
     if image == "spark":
         return {name for name in direct if not name.startswith(NOT_IN_SPARK)}
     if image == "mlflow":
         return set(MLFLOW)
     if image == "wheel":
         return {"setuptools"}
-    raise SystemExit(f"requirements_of.py: {image!r} is no image. Expected airflow, spark, mlflow or wheel.")
+    known = "airflow, spark, mlflow, wheel, laptop or kubernetes"
+    raise SystemExit(f"requirements_of.py: {image!r} is no image. Expected {known}.")
 
 
 def entries(lock: str) -> dict[str, tuple[str, set[str]]]:
@@ -50,6 +54,9 @@ def entries(lock: str) -> dict[str, tuple[str, set[str]]]:
 def select(image: str, lock: str, project: dict[str, object]) -> str:
     """The lock's entries that ``image`` needs. Raises SystemExit when a name is not in the lock."""
     found = entries(lock)
+    if image == "kubernetes":
+        laptop = entries(select("laptop", lock, project))
+        return "".join(found[name][0] for name in sorted(found) if name not in laptop)
     wanted = roots(image, project)
     if missing := wanted - set(found):
         raise SystemExit(f"requirements_of.py: {', '.join(sorted(missing))} not in requirements.lock. Run: make lock")

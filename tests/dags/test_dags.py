@@ -12,7 +12,17 @@ import pytest
 pytestmark = pytest.mark.dags
 
 ROOT = Path(__file__).resolve().parents[2]
-HEAVY = ["tensorflow", "keras", "mlflow", "pyspark", "great_expectations", "pandas", "sklearn", "matplotlib"]
+HEAVY = [
+    "tensorflow",
+    "keras",
+    "mlflow",
+    "pyspark",
+    "great_expectations",
+    "pandas",
+    "sklearn",
+    "matplotlib",
+    "kubernetes",
+]
 FILES = sorted((ROOT / "dags").glob("*.py"))
 
 
