@@ -38,8 +38,9 @@ def local(tmp_path):
 def checkout(tmp_path):
     """A clone with nothing but what set-up reads, and a PATH that holds only what a test puts there."""
     clone = tmp_path / "clone"
-    (clone / "infra").mkdir(parents=True)
-    for name in ("infra/setup.sh", "infra/bootstrap.lock", "requirements.lock", "pyproject.toml"):
+    (clone / "infra/images").mkdir(parents=True)
+    locks = ("infra/bootstrap.lock", "requirements.lock", "pyproject.toml")
+    for name in ("infra/setup.sh", "infra/images/requirements_of.py", *locks):
         shutil.copy(ROOT / name, clone / name)
     tools = tmp_path / "tools"
     tools.mkdir()
