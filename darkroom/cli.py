@@ -82,7 +82,7 @@ def _named_lake(arguments: argparse.Namespace) -> Storage:
 
 def _open_source(address: str) -> Storage:
     """A copy's source. DARKROOM_FROM_... describe its server where it is not the target's."""
-    settings = Settings(_env_prefix="DARKROOM_FROM_")  # type: ignore[call-arg]
+    settings = Settings(_env_prefix="DARKROOM_FROM_")  # type: ignore[call-arg]  # an option of pydantic-settings
     if address.startswith("s3://") and "DARKROOM_FROM_S3_ENDPOINT" in os.environ:
         return open_storage(address, StorageOptions.from_settings(settings))
     if address.startswith("hdfs://") and settings.hdfs_http:

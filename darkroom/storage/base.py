@@ -113,18 +113,12 @@ class StorageOptions:
     def address(self) -> str:
         """The URL that is spoken to. Raises InvalidRequest when the endpoint is no http(s) URL of a host."""
         url = self.endpoint or f"https://s3.{self.region}.amazonaws.com"
-        try:
-            parts = urlsplit(url)
-            valid = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.path in ("", "/")
-            valid = valid and parts.username is None and not parts.query and parts.port != 0
-        except ValueError:
-            valid = False
-        if not valid:
+        if (origin := origin_of(url)) is None:
             raise InvalidRequest(
                 f"The object store's endpoint {_without_login(url)!r} is not an address. Expected http://host:port "
                 "or https://host without a path or login. Set DARKROOM_S3_ENDPOINT."
             )
-        return f"{parts.scheme}://{parts.netloc}"
+        return origin
 
     @property
     def secure(self) -> bool:
@@ -223,6 +217,17 @@ def _certificates(file: str) -> str:
             "PEM text (-----BEGIN CERTIFICATE-----). Set DARKROOM_S3_CA_FILE."
         ) from None
     return text
+
+
+def origin_of(url: str) -> str | None:
+    """http(s)://host[:port] of a server's address; None when it is no such address, or has a path, query or login."""
+    try:
+        parts = urlsplit(url)
+        valid = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.path in ("", "/")
+        valid = valid and parts.username is None and not parts.query and parts.port != 0
+    except ValueError:
+        return None
+    return f"{parts.scheme}://{parts.netloc}" if valid else None
 
 
 def _without_login(url: str) -> str:

@@ -9,11 +9,12 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
-from urllib.parse import quote, urlencode, urljoin, urlsplit
+from urllib.parse import quote, urlencode, urljoin
 
 import urllib3
 
 from darkroom.errors import DarkroomError, InvalidRequest, StorageUnavailable
+from darkroom.storage.base import origin_of
 
 TRIES = 5
 """How often a request is sent before HDFS counts as unavailable."""
@@ -186,7 +187,7 @@ class WebHdfs:
                     lost.append(error)
                 if number == tries:
                     raise self._unavailable(error, tries) from None
-            time.sleep(_PAUSE_SECONDS * (2**number - 1))
+            time.sleep(_PAUSE_SECONDS * (2**number - 1))  # longer each time; none before the first try
 
     def _unavailable(self, error: Exception, tries: int) -> StorageUnavailable:
         reason = str(getattr(error, "reason", None) or error)[:300]
@@ -227,15 +228,9 @@ def _parsed(answer: urllib3.BaseHTTPResponse) -> dict[str, Any]:
 
 
 def _checked_address(address: str) -> str:
-    try:
-        parts = urlsplit(address)
-        valid = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.path in ("", "/")
-        valid = valid and parts.username is None and not parts.query and parts.port != 0
-    except ValueError:
-        valid = False
-    if not valid:
+    if (origin := origin_of(address)) is None:
         raise InvalidRequest(
             f"The HTTP address of HDFS {address.rpartition('@')[2]!r} is none. Expected http://host:port of the "
             "NameNode (9870 by default), without a path or login. Set DARKROOM_HDFS_HTTP."
         )
-    return f"{parts.scheme}://{parts.netloc}"
+    return origin

@@ -14,6 +14,7 @@ import re
 import sys
 import tomllib
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -22,14 +23,14 @@ NOT_IN_SPARK = ("apache-airflow", "tensorflow", "tf2onnx", "asyncpg", "boto3", "
 MLFLOW = ("mlflow", "psycopg2-binary", "boto3", "flask-wtf")
 
 
-def roots(image: str, project: dict[str, object]) -> set[str]:
+def roots(image: str, project: dict[str, Any]) -> set[str]:
     """The names that an image starts from. Raises SystemExit for an unknown image."""
-    direct = {_name(line) for line in project["dependencies"]}  # type: ignore[attr-defined]
+    direct = {_name(line) for line in project["dependencies"]}
     extras = project["optional-dependencies"]
     if image == "airflow":
-        return direct | {_name(line) for line in extras["kubernetes"]}  # type: ignore[index]
+        return direct | {_name(line) for line in extras["kubernetes"]}
     if image == "laptop":
-        return direct | {_name(line) for line in extras["dev"]}  # type: ignore[index]
+        return direct | {_name(line) for line in extras["dev"]}
     if image == "spark":
         return {name for name in direct if not name.startswith(NOT_IN_SPARK)}
     if image == "mlflow":
@@ -51,7 +52,7 @@ def entries(lock: str) -> dict[str, tuple[str, set[str]]]:
     return found
 
 
-def select(image: str, lock: str, project: dict[str, object]) -> str:
+def select(image: str, lock: str, project: dict[str, Any]) -> str:
     """The lock's entries that ``image`` needs. Raises SystemExit when a name is not in the lock."""
     found = entries(lock)
     if image == "kubernetes":

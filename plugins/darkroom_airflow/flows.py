@@ -130,14 +130,20 @@ def plan(params: Any = None, triggering_asset_events: Any = None, dag_run: Any =
 @work
 def other_datasets(triggering_asset_events: Any = None) -> list[dict[str, Any]]:
     """The form of one more run for each dataset that was published while another one was being trained on."""
-    return [{name: event.get(name) for name in _OF_TRAINING} for event in _published(triggering_asset_events)[1:]]
+    others = _published(triggering_asset_events)[1:]
+    return [{name: event[name] for name in _OF_TRAINING if event.get(name)} for event in others]
 
 
 def _published(triggering_asset_events: Any) -> list[dict[str, Any]]:
-    """What ``publish`` told of each dataset last; the newest event first."""
-    events = sorted((triggering_asset_events or {}).get(DATASETS, []), key=lambda event: event.timestamp)
-    newest = {event.extra["dataset"]: dict(event.extra) for event in events}
-    return [newest[dataset] for dataset in dict.fromkeys(event.extra["dataset"] for event in reversed(events))]
+    """What ``publish`` told of each dataset last; the newest event first.
+
+    An event that a person makes in the UI may name no dataset: it means the setting's.
+    """
+    events = sorted((triggering_asset_events or {}).get(DATASETS, []), key=lambda event: event.timestamp, reverse=True)
+    newest: dict[str | None, dict[str, Any]] = {}
+    for event in events:
+        newest.setdefault(event.extra.get("dataset"), dict(event.extra))
+    return list(newest.values())
 
 
 @work

@@ -93,9 +93,9 @@ class Cluster:
 @pytest.fixture
 def cluster(tmp_path, monkeypatch):
     try:
-        import airflow.providers.cncf.kubernetes.kube_client  # noqa: F401
+        import airflow.providers.cncf.kubernetes.kube_client  # noqa: F401 - whether it is there
     except ImportError:
-        left_out("SparkJobOperator on Kubernetes", "its provider is not installed. Run: make setup")
+        left_out("SparkJobOperator on Kubernetes", "its provider is not installed here. Run: make containers")
     cluster = Cluster(tmp_path / "lake")
     server = cluster.server()
     thread = threading.Thread(target=server.serve_forever, daemon=True)

@@ -6,6 +6,7 @@ import itertools
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -132,3 +133,19 @@ def _environment():
     import os
 
     return {**os.environ, "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'plugins'}"}
+
+
+def it_trains_each_dataset_once_whose_events_arrive_together():
+    from darkroom_airflow import flows
+    from darkroom_airflow.common import DATASETS
+
+    told = [
+        {"dataset": "a", "split_id": "1", "configs": ["small_cnn"]},
+        {"dataset": "b", "split_id": "2", "configs": ["small_cnn"]},
+        {},  # made by hand in the UI: the setting's dataset
+        {"dataset": "a", "split_id": "3", "configs": ["small_cnn"]},
+    ]
+    events = {DATASETS: [SimpleNamespace(extra=extra, timestamp=moment) for moment, extra in enumerate(told)]}
+    assert flows.other_datasets.function(events) == [{}, told[1]]  # the run itself trains on a's newest split
+    assert flows.other_datasets.function({DATASETS: events[DATASETS][:1]}) == []
+    assert flows.other_datasets.function(None) == []

@@ -160,9 +160,9 @@ class Gateway:
             thread.join()
 
     def _die_and_return(self, after: float, lasting: float) -> None:
-        time.sleep(after)
+        time.sleep(after)  # into the work
         self.kill()
-        time.sleep(lasting)
+        time.sleep(lasting)  # the outage
         self.start()
 
 
@@ -187,7 +187,7 @@ def wait_for_port(port: int, process: subprocess.Popen[bytes]) -> None:
             return
         except OSError:
             assert time.monotonic() < end, f"nothing listens on port {port}"
-            time.sleep(0.02)
+            time.sleep(0.02)  # between two looks
 
 
 class MlflowServer:

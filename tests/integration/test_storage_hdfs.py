@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import pytest
 
 from darkroom.errors import InvalidRequest, StorageUnavailable
 from darkroom.storage import HdfsStorage, Storage, StorageOptions
 from tests.integration.proxy import losing_answers
 from tests.integration.servers import free_port
-from tests.suites.storage import StorageSuite
+from tests.suites.storage import CALLS, StorageSuite
 
 pytestmark = pytest.mark.integration
 
@@ -21,18 +19,6 @@ class TestHdfs(StorageSuite):
     @pytest.fixture
     def storage(self, hdfs_lake: HdfsStorage) -> Storage:
         return hdfs_lake
-
-
-CALLS: list[Callable[[Storage], object]] = [
-    lambda storage: storage.read("x"),
-    lambda storage: storage.open("x"),
-    lambda storage: storage.write("x", b"1"),
-    lambda storage: storage.create("x", b"1"),
-    lambda storage: storage.stat("x"),
-    lambda storage: list(storage.list()),
-    lambda storage: storage.folders(),
-    lambda storage: storage.delete("x"),
-]
 
 
 def it_names_the_address_that_does_not_answer_and_the_tries(monkeypatch: pytest.MonkeyPatch) -> None:

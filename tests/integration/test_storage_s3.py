@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
@@ -11,7 +10,7 @@ from darkroom.errors import InvalidRequest, StorageUnavailable
 from darkroom.storage import S3Storage, Storage, StorageOptions
 from tests.integration.proxy import losing_answers
 from tests.integration.servers import free_port
-from tests.suites.storage import StorageSuite
+from tests.suites.storage import CALLS, StorageSuite
 
 pytestmark = pytest.mark.integration
 
@@ -20,18 +19,6 @@ class TestS3(StorageSuite):
     @pytest.fixture
     def storage(self, any_s3_lake: S3Storage) -> Storage:
         return any_s3_lake
-
-
-CALLS: list[Callable[[Storage], object]] = [
-    lambda storage: storage.read("x"),
-    lambda storage: storage.open("x"),
-    lambda storage: storage.write("x", b"1"),
-    lambda storage: storage.create("x", b"1"),
-    lambda storage: storage.stat("x"),
-    lambda storage: list(storage.list()),
-    lambda storage: storage.folders(),
-    lambda storage: storage.delete("x"),
-]
 
 
 def it_names_the_login_that_was_refused_and_shows_no_secret(any_s3_lake: S3Storage) -> None:

@@ -32,6 +32,19 @@ UNSAFE_PATHS = [
 ]  # fmt: skip
 
 
+# Every way to ask a server for something, for tests of servers that cannot be asked.
+CALLS: list[Callable[[Storage], object]] = [
+    lambda storage: storage.read("x"),
+    lambda storage: storage.open("x"),
+    lambda storage: storage.write("x", b"1"),
+    lambda storage: storage.create("x", b"1"),
+    lambda storage: storage.stat("x"),
+    lambda storage: list(storage.list()),
+    lambda storage: storage.folders(),
+    lambda storage: storage.delete("x"),
+]
+
+
 class BrokenStream(io.RawIOBase):
     """Gives some bytes and then fails, as a download that is cut off does."""
 
