@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from itertools import count
+from itertools import count, takewhile
 
 from darkroom.storage import Storage
-from tests.crash.points import Outcome, run
+from tests.crash.points import Inside, Outcome, run
 from tests.crash.writes import WRITES
 
 Fresh = Callable[[], Storage]
@@ -37,25 +37,32 @@ def kill_within(name: str, fresh: Fresh, step: float) -> int:
 
     Where the commit is quicker than one step, steps are a quarter as long.
     """
+    killed = _kill_all(name, fresh, (Inside(seconds=step * number) for number in count(1)))
+    return killed if killed or step < _SHORTEST_STEP else kill_within(name, fresh, step / 4)
+
+
+def kill_at_messages(name: str, fresh: Fresh, every: int = 1) -> int:
+    """Kills at every message, or one of ``every`` so many, of the commit to and from its server; the kills."""
+    return _kill_all(name, fresh, (Inside(message=number) for number in count(0, every)))
+
+
+def _kill_all(name: str, fresh: Fresh, moments: Iterable[Inside]) -> int:
     expected = _expected(name, fresh)
-    for killed in count():
-        if not _kill_once(name, fresh, expected, end_after=step * (killed + 1)).killed:
-            return killed if killed or step < _SHORTEST_STEP else kill_within(name, fresh, step / 4)
-    raise AssertionError("a count has no end")
+    return sum(1 for _ in takewhile(lambda at: _kill_once(name, fresh, expected, inside=at).killed, moments))
 
 
 def _kill_once(
-    name: str, fresh: Fresh, expected: object, *, kill_at: int | None = None, end_after: float | None = None
+    name: str, fresh: Fresh, expected: object, *, kill_at: int | None = None, inside: Inside | None = None
 ) -> Outcome:
     write = WRITES[name]
     storage = fresh()
     write.prepare(storage)
     old = write.look(storage)
-    outcome = run(name, storage, kill_at=kill_at, end_after=end_after)
+    outcome = run(name, storage, kill_at=kill_at, inside=inside)
     seen = write.look(storage)
     write.act(storage)
     new = write.look(storage)
-    where = f"{name}, killed at {kill_at}, after {end_after}"
+    where = f"{name}, killed at {kill_at}, {inside}"
     assert outcome.killed or kill_at is None, where
     assert new == expected, where
     assert seen in (old, new), where

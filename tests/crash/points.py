@@ -6,6 +6,7 @@ import os
 import signal
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, BinaryIO
 
 import urllib3
@@ -14,6 +15,7 @@ from deltalake import DeltaTable
 import darkroom.storage.folder
 import darkroom.tables.log
 from darkroom.storage import Storage
+from tests.crash.messages import killed_at_message
 from tests.crash.writes import WRITES
 from tests.suites.forks import forks
 
@@ -89,11 +91,19 @@ class Outcome:
     names: tuple[str, ...]
 
 
-def run(write: str, storage: Storage, *, kill_at: int | None = None, end_after: float | None = None) -> Outcome:
-    """Does the write in a forked process, which dies at point ``kill_at`` or ``end_after`` seconds into its commit."""
+@dataclass(frozen=True)
+class Inside:
+    """Where a commit is killed: that many ``seconds`` after it began, or at that ``message`` to or from the server."""
+
+    seconds: float = 0
+    message: int | None = None
+
+
+def run(write: str, storage: Storage, *, kill_at: int | None = None, inside: Inside | None = None) -> Outcome:
+    """Does the write in a forked process, which dies at point ``kill_at`` or ``inside`` its commit."""
     context = forks()
     near, far = context.Pipe(duplex=False)
-    process = context.Process(target=_work, args=(write, storage, kill_at, end_after, far))
+    process = context.Process(target=_work, args=(write, storage, kill_at, inside, far))
     process.start()
     far.close()
     names: tuple[str, ...] = ()
@@ -109,30 +119,37 @@ def run(write: str, storage: Storage, *, kill_at: int | None = None, end_after: 
     return Outcome(killed, names)
 
 
-def _work(write: str, storage: Storage, kill_at: int | None, end_after: float | None, pipe: Any) -> None:
+def _work(write: str, storage: Storage, kill_at: int | None, inside: Inside | None, pipe: Any) -> None:
     recorder = Recorder(kill_at)
     for name in ("replace", "link", "unlink"):
         recorder.around(os, name)
     recorder.around_files(darkroom.storage.folder, "_opened_in_new_folder")
     recorder.around(urllib3.PoolManager, "urlopen")
-    if end_after is not None:
-        _end_within(darkroom.tables.log, "create_table_with_add_actions", end_after)
-        _end_within(DeltaTable, "create_write_transaction", end_after)
+    if inside is not None:
+        begin, end = partial(_end_in, inside.seconds), partial(signal.setitimer, signal.ITIMER_REAL, 0)
+        if inside.message is not None:
+            storage, begin, end = killed_at_message(storage, inside.message)
+        _around(darkroom.tables.log, "create_table_with_add_actions", begin, end)
+        _around(DeltaTable, "create_write_transaction", begin, end)
     recorder.around(darkroom.tables.log, "create_table_with_add_actions")
     recorder.around(DeltaTable, "create_write_transaction")
     WRITES[write].act(storage)
     pipe.send(tuple(recorder.names))
 
 
-def _end_within(owner: Any, name: str, seconds: float) -> None:
-    """The kernel ends the process that long into the call, wherever it is then: no handler, no clean-up."""
+def _end_in(seconds: float) -> None:
+    """The kernel ends the process that much later, wherever it is then: no handler, no clean-up."""
+    signal.signal(signal.SIGALRM, signal.SIG_DFL)
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+
+
+def _around(owner: Any, name: str, begin: Callable[[], object], end: Callable[[], object]) -> None:
     real = getattr(owner, name)
 
     def call(*arguments: Any, **options: Any) -> Any:
-        signal.signal(signal.SIGALRM, signal.SIG_DFL)
-        signal.setitimer(signal.ITIMER_REAL, seconds)
+        begin()
         result = real(*arguments, **options)
-        signal.setitimer(signal.ITIMER_REAL, 0)
+        end()
         return result
 
     setattr(owner, name, call)

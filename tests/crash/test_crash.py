@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from darkroom.storage import FolderStorage, HdfsStorage, S3Storage, StorageOptions
-from tests.crash.campaign import Fresh, kill, kill_within, points, sample
+from tests.crash.campaign import Fresh, kill, kill_at_messages, kill_within, points, sample
 from tests.crash.writes import WRITES
 from tests.integration.hadoop import Hdfs
 from tests.integration.servers import make_bucket
@@ -38,8 +38,8 @@ def fresh_in_hdfs(hdfs_server: Hdfs) -> Fresh:
     return lambda: HdfsStorage(f"{hdfs_server.root}/{secrets.token_hex(8)}", hdfs_server.http)
 
 
-SAMPLED = {"fresh_on_minio": (6, 0.0015), "fresh_in_hdfs": (4, 0.04)}
-"""Kills a write, and seconds between the ends inside a commit, by the server's fixture."""
+SAMPLED = {"fresh_on_minio": (6, 4), "fresh_in_hdfs": (4, 9)}
+"""Kills a write, and of how many messages inside its commit it is killed at one, by the server's fixture."""
 
 
 def _told(capsys: pytest.CaptureFixture[str], line: str) -> None:
@@ -90,12 +90,12 @@ def it_survives_a_kill_at_every_point_on_s3(name: str, fresh_prefix: Fresh, caps
 
 @pytest.mark.crash
 @pytest.mark.parametrize("name", COMMITS)
-def it_survives_an_end_inside_the_commit_on_s3(
+def it_survives_a_kill_at_every_message_of_the_commit_on_s3(
     name: str, fresh_prefix: Fresh, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    killed = kill_within(name, fresh_prefix, 0.001)
+    killed = kill_at_messages(name, fresh_prefix)
     assert killed > 0
-    _told(capsys, f"{name}, S3: ended at {killed} moments inside the commit")
+    _told(capsys, f"{name}, S3: killed at all of {killed} messages of the commit")
 
 
 @pytest.mark.crash
@@ -114,9 +114,9 @@ def it_survives_a_kill_at_sampled_points_on_other_servers(
 @pytest.mark.crash
 @pytest.mark.parametrize("server", SAMPLED, ids=["minio", "hdfs"])
 @pytest.mark.parametrize("name", COMMITS)
-def it_survives_an_end_inside_the_commit_on_other_servers(
+def it_survives_a_kill_at_sampled_messages_of_the_commit_on_other_servers(
     name: str, server: str, request: pytest.FixtureRequest, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    killed = kill_within(name, request.getfixturevalue(server), SAMPLED[server][1])
+    killed = kill_at_messages(name, request.getfixturevalue(server), SAMPLED[server][1])
     assert killed > 0
-    _told(capsys, f"{name}, {server}: ended at {killed} moments inside the commit")
+    _told(capsys, f"{name}, {server}: killed at {killed} messages of the commit")

@@ -1,4 +1,4 @@
-"""A way to a server on which answers get lost."""
+"""Ways to a server on which something happens: answers get lost, or the one who asks is killed."""
 
 from __future__ import annotations
 
@@ -6,24 +6,61 @@ import socket
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from urllib.parse import urlsplit
 
 from darkroom.storage import StorageOptions
 
 
-class _Way:
-    """One connection through the proxy. Cut once the client has asked for what answers are lost of."""
+@dataclass
+class Way:
+    """One connection through a proxy: its two ends, and whether it ends with what is passed on next."""
 
-    def __init__(self, near: socket.socket, far: socket.socket) -> None:
-        self.near = near
-        self.far = far
-        self.cut = False
+    near: socket.socket
+    far: socket.socket
+    cut: bool = False
 
     def close(self) -> None:
         for end in (self.near, self.far):
             with suppress(OSError):
                 end.shutdown(socket.SHUT_RDWR)
+
+
+Pass = Callable[[Way, bytes], bytes]
+"""What is passed on of the bytes that came on a connection."""
+
+
+@contextmanager
+def proxy(server: str, ask: Pass, answer: Pass) -> Iterator[str]:
+    """The ``host:port`` of a proxy to ``server`` (``host:port``); all that is sent through it goes by the functions."""
+    listener = socket.create_server(("127.0.0.1", 0))
+    host, _, port = server.rpartition(":")
+
+    def passed(way: Way, source: socket.socket, target: socket.socket, change: Pass) -> None:
+        with suppress(OSError):
+            while data := source.recv(1 << 16):
+                target.sendall(change(way, data))
+                if way.cut and source is way.far:
+                    break
+        way.close()
+
+    def serve() -> None:
+        while True:
+            try:
+                near = listener.accept()[0]
+            except OSError:
+                return
+            way = Way(near, socket.create_connection((host, int(port))))
+            for one in ((way, near, way.far, ask), (way, way.far, near, answer)):
+                threading.Thread(target=passed, args=one, daemon=True).start()
+
+    threading.Thread(target=serve, daemon=True).start()
+    try:
+        yield f"127.0.0.1:{listener.getsockname()[1]}"
+    finally:
+        with suppress(OSError):
+            listener.shutdown(socket.SHUT_RDWR)
+        listener.close()
 
 
 @contextmanager
@@ -36,44 +73,21 @@ def losing_answers(
     ``method``) was sent, ``after`` that many bytes of the answer: the server has done what it was asked, and the
     client does not know.
     """
-    server = urlsplit(options.endpoint)
-    listener = socket.create_server(("127.0.0.1", 0))
-    gone: list[int] = []
+    left: dict[int, int] = {}  # bytes that a connection still passes on, by its id
 
-    def ask(way: _Way) -> None:
-        with suppress(OSError):
-            while data := way.near.recv(1 << 20):
-                head = data.partition(b"\r\n")[0]
-                if asked in head and head.startswith(method) and len(gone) < lost and not way.cut:
-                    gone.append(1)
-                    way.cut = True
-                way.far.sendall(data)
-        way.close()
+    def ask(way: Way, data: bytes) -> bytes:
+        head = data.partition(b"\r\n")[0]
+        if asked in head and head.startswith(method) and len(left) < lost:
+            left.setdefault(id(way), after)
+        return data
 
-    def answer(way: _Way) -> None:
-        passed = 0
-        with suppress(OSError):
-            while data := way.far.recv(1 << 16):
-                way.near.sendall(data[: max(0, after - passed)] if way.cut else data)
-                passed += len(data)
-                if way.cut and passed > after:
-                    break
-        way.close()
+    def answer(way: Way, data: bytes) -> bytes:
+        if id(way) not in left:
+            return data
+        kept = data[: left[id(way)]]
+        left[id(way)] -= len(kept)
+        way.cut = len(kept) < len(data)
+        return kept
 
-    def serve() -> None:
-        while True:
-            try:
-                near = listener.accept()[0]
-            except OSError:
-                return
-            way = _Way(near, socket.create_connection((str(server.hostname), int(server.port or 0))))
-            for work in (ask, answer):
-                threading.Thread(target=work, args=(way,), daemon=True).start()
-
-    threading.Thread(target=serve, daemon=True).start()
-    try:
-        yield replace(options, endpoint=f"http://127.0.0.1:{listener.getsockname()[1]}"), lambda: len(gone)
-    finally:
-        with suppress(OSError):
-            listener.shutdown(socket.SHUT_RDWR)
-        listener.close()
+    with proxy(urlsplit(options.endpoint).netloc, ask, answer) as address:
+        yield replace(options, endpoint=f"http://{address}"), lambda: len(left)

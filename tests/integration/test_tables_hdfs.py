@@ -9,7 +9,7 @@ import pytest
 
 from darkroom.storage import Blob, HdfsStorage, Storage
 from darkroom.tables import Table
-from tests.crash.points import run
+from tests.crash.points import Inside, run
 from tests.crash.writes import WRITES
 from tests.suites.rows import PARTITION, SPEC, rows
 from tests.suites.tables import TableSuite
@@ -44,7 +44,12 @@ def it_is_read_by_spark_without_more_jars(hdfs_lake: HdfsStorage, spark: SparkSe
 def it_finds_and_discards_what_a_commit_that_was_killed_left(hdfs_lake: HdfsStorage) -> None:
     write = WRITES["partition, replaced"]
     write.prepare(hdfs_lake)
-    left = next(filter(None, (_left_by_a_kill(hdfs_lake, step) for step in (0.008, 0.005, 0.003, 0.002, 0.001))), [])
+    left: list[Blob] = []
+    for number in count():
+        killed = run("partition, replaced", hdfs_lake, inside=Inside(message=number)).killed
+        left = list(hdfs_lake.unfinished())
+        if left or not killed:
+            break
     assert {blob.path.rpartition("/")[0] for blob in left} == {f"{SPEC.path}/_delta_log"}
     assert not {blob.path for blob in left} & {blob.path for blob in hdfs_lake.list()}
     for blob in left:
@@ -52,12 +57,3 @@ def it_finds_and_discards_what_a_commit_that_was_killed_left(hdfs_lake: HdfsStor
     assert list(hdfs_lake.unfinished()) == []
     write.act(hdfs_lake)
     assert write.look(hdfs_lake).num_rows == 50
-
-
-def _left_by_a_kill(lake: HdfsStorage, step: float) -> list[Blob]:
-    """What the first commit that is killed halfway leaves, each killed ``step`` seconds later than the one before."""
-    for number in count(1):
-        killed = run("partition, replaced", lake, end_after=step * number).killed
-        if (left := list(lake.unfinished())) or not killed:
-            return left
-    raise AssertionError("a count has no end")
