@@ -27,6 +27,10 @@ class Local:
     mlflow_port: int
     lake: str
     stop_command: ClassVar[str] = "make down"
+    # These the services take from here, whatever the environment says.
+    own_settings: ClassVar[frozenset[str]] = frozenset(
+        {"DARKROOM_HOME", "DARKROOM_LAKE", "DARKROOM_MLFLOW_TRACKING_URI", "DARKROOM_AIRFLOW_URL"}
+    )
 
     @property
     def port_variables(self) -> dict[str, int]:

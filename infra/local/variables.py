@@ -10,9 +10,6 @@ from pathlib import Path
 from darkroom.settings import Settings
 from infra.local.environment import Local
 
-# These the services take from Local, whatever the environment says.
-BY_LOCAL = {"DARKROOM_HOME", "DARKROOM_LAKE", "DARKROOM_MLFLOW_TRACKING_URI", "DARKROOM_AIRFLOW_URL"}
-
 
 def _variables_file(local: Local) -> Path:
     return local.home / "run" / "variables.json"
@@ -20,7 +17,7 @@ def _variables_file(local: Local) -> Path:
 
 def _digests(local: Local) -> dict[str, str]:
     """A digest of each setting that services are started with; an empty one is as good as none."""
-    given = {f"DARKROOM_{name.upper()}" for name in Settings.model_fields} - BY_LOCAL
+    given = {f"DARKROOM_{name.upper()}" for name in Settings.model_fields} - local.own_settings
     values = {name: value for name in given if (value := os.environ.get(name))}
     values |= {name: str(port) for name, port in local.port_variables.items()}
     return {name: hashlib.sha256(f"{name}={value}".encode()).hexdigest() for name, value in values.items()}

@@ -30,6 +30,11 @@ class Stack(Local):
     """What the programs of the stack share. ``ports`` are those of PORTS; Airflow's and MLflow's are Local's."""
 
     stop_command: ClassVar[str] = "make stack-down"
+    own_settings: ClassVar[frozenset[str]] = Local.own_settings | {
+        "DARKROOM_S3_ENDPOINT",
+        "DARKROOM_S3_ACCESS_KEY",
+        "DARKROOM_S3_SECRET_KEY",
+    }
     ports: dict[str, int] = dataclasses.field(default_factory=lambda: dict(PORTS))
 
     @property

@@ -15,10 +15,11 @@ from darkroom.storage import open_storage
 from darkroom.tables import Table
 from infra.local.environment import credentials
 from infra.local.services import CannotRun, Service, end_leftovers, pid_file
+from infra.local.variables import differing_variables, record_variables
 from infra.stack import machine
 from infra.stack.accounts import add_account
 from infra.stack.compare import compare
-from infra.stack.environment import PORTS, Stack, airflow_environment, spark_environment
+from infra.stack.environment import PORTS, Stack, airflow_environment, lake_settings, spark_environment
 from infra.stack.supervision import ended, status_lines, supervisor_conf
 
 pytestmark = pytest.mark.unit
@@ -87,6 +88,18 @@ def it_gives_sparks_cluster_no_python_of_ours(stack, monkeypatch):
     assert environment["PYTHONPATH"] == ""
     assert "PYSPARK_PYTHON" not in environment
     assert str(stack.bin) not in environment["PATH"]
+
+
+def it_tells_a_changed_setting_from_those_of_its_own_lake(stack, monkeypatch):
+    for name in lake_settings(stack):
+        monkeypatch.delenv(name, raising=False)
+    (stack.home / "run").mkdir(parents=True)
+    record_variables(stack)
+    for name, value in lake_settings(stack).items():  # as the demo does
+        monkeypatch.setenv(name, value)
+    assert differing_variables(stack) == []
+    monkeypatch.setenv("DARKROOM_SELF_SIGNUP", "true")
+    assert differing_variables(stack) == ["DARKROOM_SELF_SIGNUP"]
 
 
 def it_leaves_the_place_of_spark_to_airflows_connection(stack):
