@@ -87,7 +87,7 @@ def in_one_process(home: Path, images: int) -> tuple[dict[str, float], dict[str,
 
         from darkroom.inbox import fill_inbox
         from darkroom.inference import feeds_of_date
-        from darkroom.requests import PrepareRequest
+        from darkroom.prepare_request import PrepareRequest
         from darkroom.sources import fetch, parse_source
         from darkroom.splitting_flow import split_dataset
         from darkroom.storage import open_lake

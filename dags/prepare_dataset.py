@@ -18,7 +18,7 @@ from darkroom_airflow.common import DEFAULT_ARGS
 from darkroom_airflow.forms import params_of
 from darkroom_airflow.operators import SPARK, SparkJobOperator
 
-from darkroom.requests import PrepareRequest
+from darkroom.prepare_request import PrepareRequest
 
 
 @dag(

@@ -8,7 +8,8 @@ against the champion on the same test images; and promotes it only when the gate
 `DARKROOM_TRAIN_SCHEDULE` is set. Trigger it to train again with other configs or another seed.
 
 **What comes out:** MLflow runs, a comparison page, and either a new champion or the reasons why not. A refused
-challenger ends green: *promote* is then skipped and *gate* says why. Datasets that were published while another one
+challenger ends green: *promote* is then skipped and *gate* says why; so it is where a person has to approve first,
+which *promote_champion* waits for. Datasets that were published while another one
 was being trained on get a run each, from *train_others*.
 """
 
@@ -55,8 +56,11 @@ def train_model() -> None:
     TriggerDagRunOperator.partial(task_id="train_others", trigger_dag_id="train_model").expand(
         conf=flows.other_datasets()
     )
-    promoted = flows.promote(flows.gate(flows.evaluate(planned, keras, spark.output)))
-    promoted >> flows.close_runs().as_teardown()
+    verdict = flows.gate(flows.evaluate(planned, keras, spark.output))
+    TriggerDagRunOperator.partial(task_id="ask_approval", trigger_dag_id="promote_champion").expand(
+        conf=flows.to_approve(verdict)
+    )
+    flows.promote(verdict) >> flows.close_runs().as_teardown()
 
 
 train_model()

@@ -7,7 +7,7 @@ so of two racing promoters each gets its own number and none is lost.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from typing import Any
@@ -76,57 +76,99 @@ def _numbers(lake: Storage, model: str) -> list[int]:
 
 def current(lake: Storage, model: str, as_of: date | None = None) -> Champion | None:
     """The champion now, or at the end of the day ``as_of`` (UTC). Withdrawn ones do not count, whenever withdrawn."""
-    entries = history(lake, model)
-    withdrawn = {entry["withdraws"] for entry in entries if entry["kind"] == "withdrawn"}
-    promoted = [Champion.from_dict(e) for e in entries if e["kind"] == "promoted" and e["number"] not in withdrawn]
+    promoted = standing(lake, model)
     if as_of is not None:
         end = datetime.combine(as_of + timedelta(days=1), time(), UTC)
         promoted = [champion for champion in promoted if champion.promoted_at < end]
     return promoted[-1] if promoted else None
 
 
-def withdrawal(lake: Storage, model: str, package_id: str) -> dict[str, Any] | None:
-    """The newest entry that withdraws a promotion of this package; None for a package that never was withdrawn."""
+def standing(lake: Storage, model: str) -> list[Champion]:
+    """Every promotion that was not withdrawn, oldest first: the last is champion, the one before it was before."""
+    entries = history(lake, model)
+    withdrawn = {entry["withdraws"] for entry in entries if entry["kind"] == "withdrawn"}
+    return [Champion.from_dict(e) for e in entries if e["kind"] == "promoted" and e["number"] not in withdrawn]
+
+
+def withdrawn_because(lake: Storage, model: str, package_id: str) -> str | None:
+    """Why a package must not come back, in one sentence; None for one that was not withdrawn."""
     entries = history(lake, model)
     numbers = {one["number"] for one in entries if one["kind"] == "promoted" and one["package_id"] == package_id}
-    return next((e for e in reversed(entries) if e["kind"] == "withdrawn" and e["withdraws"] in numbers), None)
+    for entry in reversed(entries):
+        if entry["kind"] == "withdrawn" and entry["withdraws"] in numbers:
+            reason = str(entry["reason"]).rstrip(".")
+            return (
+                f"This very package was champion, entry {entry['withdraws']}, and was withdrawn on "
+                f"{entry['promoted_at'][:10]}: {reason}."
+            )
+    return None
 
 
-def append(lake: Storage, model: str, entry: Mapping[str, Any], *, now: datetime) -> Champion:
+def append(lake: Storage, model: str, entry: Mapping[str, Any], *, now: datetime, after: int | None = None) -> Champion:
     """Promotes: writes the next entry, with the fields of ``Champion``, and returns it.
 
-    A package that is the champion already is not written again. Raises CommitConflict if other promoters
-    took every number that was tried.
+    The entry names the champion that it follows in ``from``. A package that is the champion already is not written
+    again. Raises CommitConflict if other promoters took every number that was tried, or where the history is not as
+    long as it was ``after`` that entry, when one is given.
     """
-    champion = current(lake, model)
-    if champion is not None and champion.package_id == entry["package_id"]:
-        return champion
-    return Champion.from_dict(_append(lake, model, {**entry, "kind": "promoted"}, now))
+    for number in _next_numbers(lake, model, after):
+        champion = current(lake, model)
+        if champion is not None and champion.package_id == entry["package_id"]:
+            return champion
+        before = champion and {name: getattr(champion, name) for name in ("number", "version", "package_id")}
+        written = _create(lake, model, number, {**entry, "kind": "promoted", "from": before}, now)
+        if written:
+            return Champion.from_dict(written)
+    raise _overtaken(model)
 
 
-def withdraw(lake: Storage, model: str, number: int, reason: str, *, now: datetime) -> None:
+def withdraw(lake: Storage, model: str, number: int, reason: str, *, now: datetime, by: str = "") -> None:
     """Takes a promotion back for all dates, by a new entry; the one before it is champion again.
 
     The gate refuses the withdrawn package from then on. MLflow's alias is not moved: training.registry.repair_alias
-    does that. Raises InvalidRequest for a number that is not that of a promotion.
+    does that. Nothing happens to one that is withdrawn already. Raises InvalidRequest for a number that is not that of
+    a promotion.
     """
-    kinds = {entry["number"]: entry["kind"] for entry in history(lake, model)}
-    if kinds.get(number) != "promoted":
-        raise InvalidRequest(
-            f"Entry {number} of {model} is {kinds.get(number, 'not there')}. Expected the number of a promotion. "
-            f"Look into {contract.champion_entry(model, number)}."
-        )
-    _append(lake, model, {"kind": "withdrawn", "withdraws": number, "reason": reason, "model": model}, now)
+    entry = {"kind": "withdrawn", "withdraws": number, "reason": reason, "by": by}
+    for place in _next_numbers(lake, model, None):
+        entries = history(lake, model)
+        kinds = {one["number"]: one["kind"] for one in entries}
+        if kinds.get(number) != "promoted":
+            raise InvalidRequest(
+                f"Entry {number} of {model} is {kinds.get(number, 'not there')}. Expected the number of a promotion. "
+                f"Look into {contract.champion_entry(model, number)}."
+            )
+        if any(one["kind"] == "withdrawn" and one["withdraws"] == number for one in entries):
+            return
+        if _create(lake, model, place, entry, now):
+            return
+    raise _overtaken(model)
 
 
-def _append(lake: Storage, model: str, entry: Mapping[str, Any], now: datetime) -> dict[str, Any]:
-    moment = now.astimezone(UTC)
+def last_entry(lake: Storage, model: str) -> int:
+    """The number of the newest entry, of either kind; 0 when there is none."""
+    return max(_numbers(lake, model), default=0)
+
+
+def _next_numbers(lake: Storage, model: str, after: int | None) -> Iterator[int]:
+    """Numbers to try in turn; only the one after ``after``, where that is given and still the newest."""
+    if after is not None:
+        if last_entry(lake, model) == after:
+            yield after + 1
+        return
     for _ in range(ATTEMPTS):
-        number = max(_numbers(lake, model), default=0) + 1
-        written = {**entry, "number": number, "model": model, "promoted_at": moment.isoformat()}
-        if lake.create(contract.champion_entry(model, number), json.dumps(written, indent=1, sort_keys=True).encode()):
-            return written
-    raise CommitConflict(f"Other writers took {ATTEMPTS} entries of the champion history of {model} first. Try again.")
+        yield last_entry(lake, model) + 1
+
+
+def _create(lake: Storage, model: str, number: int, entry: Mapping[str, Any], now: datetime) -> dict[str, Any] | None:
+    """The entry as written; None where another writer was faster."""
+    written = {**entry, "number": number, "model": model, "promoted_at": now.astimezone(UTC).isoformat()}
+    data = json.dumps(written, indent=1, sort_keys=True).encode()
+    return written if lake.create(contract.champion_entry(model, number), data) else None
+
+
+def _overtaken(model: str) -> CommitConflict:
+    return CommitConflict(f"Other writers were faster in the champion history of {model}. Look at it and try again.")
 
 
 def resolve_champion(lake: Storage, model: str, dt: str | None = None) -> dict[str, Any]:

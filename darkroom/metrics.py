@@ -171,6 +171,19 @@ def _ranking(
     return {"roc_auc": float(np.mean(roc)), "pr_auc": float(np.mean(precision_recall))}
 
 
+def calibration_error(score: np.ndarray, right: np.ndarray, bins: int = 10) -> float | None:
+    """Expected calibration error: by how much the predicted label's probability misses the share of right answers.
+
+    ``score`` float[N] in 0..1, ``right`` bool[N]; the mean over equal bins of the score, weighted by their images
+    (Guo et al. 2017, arXiv 1706.04599). None without images. Few images make it too large, never too small.
+    """
+    if len(score) == 0:
+        return None
+    place = np.clip((np.asarray(score) * bins).astype(np.int64), 0, bins - 1)
+    gap = np.bincount(place, weights=score, minlength=bins) - np.bincount(place, weights=right, minlength=bins)
+    return float(np.abs(gap).sum() / len(score))
+
+
 def flat_metrics(metrics: Mapping[str, Any], prefix: str = "") -> dict[str, float]:
     """The numbers of ``score`` under flat names (``recall_NORMAL``), without the undefined ones."""
     flat: dict[str, float] = {}

@@ -94,21 +94,30 @@ def gate_page(verdict: Verdict, model: str, challenger: Mapping[str, Any], champ
     figures = verdict.figures
     if figures:
         page.section("Figures")
+        metric = COLUMNS.get(figures.get("metric", ""), "")
         facts = [
             ("images compared", figures.get("images")),
             ("left out, since a model was trained on them", figures.get("left_out_as_trained_on")),
+            ("test set", figures.get("test_set")),
             ("chance", figures.get("chance")),
-            ("balanced accuracy of the challenger", figures.get("balanced_accuracy")),
+            (f"{metric} of the challenger", figures.get("value")),
             ("its interval", _interval(figures.get("interval"))),
-            ("balanced accuracy of the champion", figures.get("champion_balanced_accuracy")),
+            (f"{metric} of the champion", figures.get("champion_value")),
             ("difference", figures.get("difference")),
             ("its interval", _interval(figures.get("difference_interval"))),
+            ("calibration error", figures.get("calibration_error")),
+            ("time for an image, ms", figures.get("time_for_an_image")),
+            ("package, MB", figures.get("package")),
+            ("slices of too few images", figures.get("slices_too_small")),
         ]
         page.facts([(name, value) for name, value in facts if value is not None])
         if recall := figures.get("recall"):
             colors = class_colors(recall)
             rows = [[name, percent(share)] for name, share in recall.items()]
             page.table(["class", "recall of the challenger"], rows, colors=[colors[name] for name in recall])
+        if slices := figures.get("slices"):
+            rows = [[s["slice"], s["value"], s["images"], s["difference"], _interval(s["interval"])] for s in slices]
+            page.table(["slice", "value", "images", "difference of accuracy", "interval"], rows, title="By slice")
     return page.render()
 
 

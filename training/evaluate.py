@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import logging
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -37,6 +38,7 @@ class Measured:
     interval: tuple[float, float] | None
     truth: np.ndarray
     probabilities: np.ndarray
+    milliseconds: float | None = None  # to predict one image
 
 
 def evaluate_configs(lake: Storage, plan: dict[str, Any], results: Sequence[dict[str, Any]]) -> dict[str, Any]:
@@ -60,8 +62,10 @@ def evaluate_configs(lake: Storage, plan: dict[str, Any], results: Sequence[dict
         model = load_package(lake, result["package"], package_id=result["package_id"], threads=THREADS)
         for part in ("val", "test"):
             examples = read_examples(lake, plan["dataset"], split, part, model.transform)
+            started = time.perf_counter()
             probabilities = model.predict(examples.pixels)
-            found = measure_part(result["config"], part, model.info, examples, probabilities)
+            milliseconds = (time.perf_counter() - started) * 1000 / max(1, len(probabilities))
+            found = measure_part(result["config"], part, model.info, examples, probabilities, milliseconds)
             measured.append(found)
             if part == "test":
                 table = _predictions(examples, model.label_indices(probabilities), probabilities)
@@ -106,13 +110,20 @@ def choose_challenger(results: Sequence[dict[str, Any]], metric: str) -> dict[st
     return min(usable, key=order)
 
 
-def measure_part(config: str, part: str, info: PackageInfo, examples: Examples, probabilities: np.ndarray) -> Measured:
+def measure_part(
+    config: str,
+    part: str,
+    info: PackageInfo,
+    examples: Examples,
+    probabilities: np.ndarray,
+    milliseconds: float | None = None,
+) -> Measured:
     """Metrics of predictions for a part of a split, with a bootstrap interval that keeps groups whole."""
     metrics = score(examples.truth, probabilities, info.classes, info.positive_class, info.threshold)
     positive = None if info.positive_class is None else info.classes.index(info.positive_class)
     predicted = predict_labels(probabilities, positive, info.threshold)
     bounds = interval(examples.truth, predicted, len(info.classes), np.array(examples.group))
-    return Measured(config, part, info, metrics, bounds, examples.truth, probabilities)
+    return Measured(config, part, info, metrics, bounds, examples.truth, probabilities, milliseconds)
 
 
 def predictions_path(folder: str, config: str) -> str:
@@ -156,4 +167,4 @@ def _small(measured: Measured) -> dict[str, Any]:
     """The numbers that go through XCom."""
     bounds = list(measured.interval) if measured.interval else None
     kept = {name: value for name, value in measured.metrics.items() if name != "confusion"}
-    return {**kept, "balanced_accuracy_interval": bounds}
+    return {**kept, "balanced_accuracy_interval": bounds, "milliseconds": measured.milliseconds}

@@ -21,6 +21,7 @@ from darkroom.storage import Storage
 from training import receipts
 from training.config import KerasConfig, known_configs, load_config
 from training.data import class_names, read_examples, read_split
+from training.policy import gate_policy
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -90,7 +91,7 @@ def plan(lake: Storage, request: dict[str, Any]) -> dict[str, Any]:
                     **common,
                 }
             )
-        gate_key = receipts.gate_key([task["key"] for task in tasks])
+        gate_key = receipts.gate_key([task["key"] for task in tasks], gate_policy())
         decided = receipts.find_gate(lake, model, gate_key) if all(task["trained"] for task in tasks) else None
         changed = decided is None or not _still_stands(lake, model, decided)
         if changed:
@@ -207,11 +208,14 @@ def decide(lake: Storage, request: dict[str, Any]) -> dict[str, Any]:
     return decide_challenger(lake, request)
 
 
-def promote(lake: Storage, request: dict[str, Any]) -> dict[str, Any]:
-    """Appends the challenger to the champion history, then moves the alias. ``request``: what ``decide`` returned."""
-    from training.decision import promote_challenger
+def promote(lake: Storage, request: dict[str, Any], by: dict[str, Any] | None = None) -> dict[str, Any]:
+    """Appends the challenger to the champion history, then moves the alias. ``request``: what ``decide`` returned.
 
-    return promote_challenger(lake, request, datetime.now(UTC))
+    ``by`` says who approved it, where someone had to.
+    """
+    from training.promotion import promote_challenger
+
+    return promote_challenger(lake, request, datetime.now(UTC), by)
 
 
 def close_runs(parent_run_id: str) -> None:

@@ -17,9 +17,9 @@ def training_key(version: str, split_id: str, config_digest: str, transform_hash
     return stable_hash([version, split_id, config_digest, transform_hash, seed, code_digest()])
 
 
-def gate_key(training_keys: Sequence[str]) -> str:
+def gate_key(training_keys: Sequence[str], policy: GatePolicy) -> str:
     """What decides the outcome of the gate, but for the champion."""
-    return stable_hash(["gate", sorted(training_keys), GatePolicy().model_dump(), code_digest()])
+    return stable_hash(["gate", sorted(training_keys), policy.model_dump(mode="json"), code_digest()])
 
 
 def find_training(lake: Storage, model: str, key: str) -> dict[str, Any] | None:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from darkroom import champions
 from darkroom.codedigest import package_folder
+from darkroom.settings import get_settings
 from darkroom.storage import Storage
 from training.tracking import open_client, reached
 
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-ALIAS = "champion"
+ALIAS, ALIAS_BEFORE = "champion", "previous"
 # What a model server needs to predict with a package. Given, since inferring them takes MLflow half a minute.
 REQUIREMENTS = (
     *("mlflow", "minio", "numpy", "onnx", "onnxruntime", "opencv-python-headless", "pandas", "pillow", "pyarrow"),
@@ -91,30 +92,42 @@ def standing(champion: champions.Champion | None) -> str:
     return f"{entry}; the alias follows on the next try"
 
 
-def repair_alias(lake: Storage, model: str) -> str | None:
-    """Points the alias ``champion`` to what the champion history says, and returns that version.
+def version_page(model: str, version: str) -> str:
+    """Where a browser finds a model version; empty where MLflow has no address."""
+    address = get_settings().mlflow_tracking_uri
+    return f"{address}/#/models/{model}/versions/{version}" if address.startswith("http") else ""
 
-    None where there is no champion (the alias is then removed), or where MLflow does not know the version, which
+
+def repair_alias(lake: Storage, model: str) -> str | None:
+    """Points the aliases ``champion`` and ``previous`` to what the history says; returns the champion's version.
+
+    None where there is no champion (the aliases are then removed), or where MLflow does not know its version, which
     a warning tells: batch inference does not need MLflow. Raises MachineryError where MLflow does not answer; the
-    history stands then, and the next call moves the alias.
+    history stands then, and the next call moves the aliases.
     """
+    client = open_client()
+    promoted = champions.standing(lake, model)
+    champion = promoted[-1] if promoted else None
+    with reached(standing(champion)):
+        _point(client, model, ALIAS_BEFORE, promoted[-2].version if len(promoted) > 1 else None)
+        return _point(client, model, ALIAS, champion.version if champion else None)
+
+
+def _point(client: MlflowClient, model: str, alias: str, version: str | None) -> str | None:
     import mlflow
 
-    client = open_client()
-    champion = champions.current(lake, model)
-    with reached(standing(champion)):
-        try:
-            if champion is None:
-                client.delete_registered_model_alias(model, ALIAS)
-                return None
-            client.set_registered_model_alias(model, ALIAS, champion.version)
-        except mlflow.MlflowException as error:
-            if error.error_code not in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
-                raise
-            if champion is not None:
-                log.warning(
-                    "MLflow does not know version %s of %s: its alias %r was not moved. The champion history counts.",
-                    *(champion.version, model, ALIAS),
-                )
-            return None
-    return champion.version
+    try:
+        if version is None:
+            client.delete_registered_model_alias(model, alias)
+        else:
+            client.set_registered_model_alias(model, alias, version)
+    except mlflow.MlflowException as error:
+        if error.error_code not in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
+            raise
+        if version is not None:
+            log.warning(
+                "MLflow does not know version %s of %s: its alias %r was not moved. The champion history counts.",
+                *(version, model, alias),
+            )
+        return None
+    return version

@@ -11,7 +11,7 @@ from infra.local.environment import ROOT, credentials
 from infra.local.services import CannotRun, run_once
 from infra.stack.environment import BUCKET, Stack, airflow_environment, write_private
 from infra.stack.machine import postgres_bin, postgres_user
-from infra.stack.shipping import shipped
+from infra.stack.shipping import WORKER_PYTHON, shipped
 
 DATABASES = {"airflow": "airflow", "mlflow": "mlflow", "mlflow_accounts": "mlflow"}  # name -> owner
 
@@ -54,15 +54,17 @@ def cluster_conf(stack: Stack) -> dict[str, str]:
 
 
 def driver_conf(stack: Stack) -> dict[str, str]:
-    """Every job: the cluster's secret, and the Python environment and code that its workers unpack."""
+    """Every job: the cluster's secret, and what its workers lack: an environment, the Python in it, and our code."""
     packed, code = shipped()
     return {
         "spark.authenticate": "true",
         "spark.authenticate.secret": credentials(stack)["spark_rpc"],
         "spark.network.crypto.enabled": "true",
-        "spark.archives": f"{packed}#environment,{code}#code",
+        "spark.files": f"{packed},{WORKER_PYTHON}",
+        "spark.archives": f"{code}#code",
         "spark.pyspark.driver.python": str(stack.bin / "python"),
-        "spark.pyspark.python": "./environment/bin/python",
+        "spark.pyspark.python": f"./{WORKER_PYTHON.name}",
+        "spark.executorEnv.DARKROOM_ENVIRONMENTS": str(stack.home / "spark" / "environments"),
         "spark.executorEnv.PYTHONPATH": "./code",
         "spark.executor.memory": "1g",
         "spark.cores.max": "2",

@@ -17,6 +17,7 @@ from infra.local.environment import ROOT
 from infra.local.services import CannotRun
 
 LEFT_OUT = ("*/tests/*", "*/pyarrow/include/*", "*/pyarrow/src/*", "*/pyarrow/libarrow_flight*")
+WORKER_PYTHON = ROOT / "infra" / "stack" / "worker_python.sh"
 LOCK = ROOT / "infra" / "stack" / "worker.lock"
 
 
@@ -46,7 +47,6 @@ def _pack_environment(target: Path) -> None:
         # Copies: venv-pack takes files, and the cache's are shared.
         _run([*python, "--link-mode", "copy", "--compile-bytecode", "--require-hashes", "-r", str(LOCK)])
         left_out = [part for pattern in LEFT_OUT for part in ("--exclude", pattern)]
-        # Fast compression: every job unpacks it twice. Spark unpacks a plain .tar itself, and refuses its links.
         pack = [sys.executable, "-m", "venv_pack", "--quiet", "--force", "--compress-level", "1", *left_out]
         _run([*pack, "--prefix", str(folder), "--format", "tar.gz", "--output", str(partial)])
         partial.replace(target)

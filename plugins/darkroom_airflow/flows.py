@@ -13,7 +13,8 @@ from typing import Any
 from urllib.parse import quote
 
 from darkroom.errors import InvalidRequest
-from darkroom.requests import PrepareRequest, TrainRequest, parse_request
+from darkroom.prepare_request import PrepareRequest
+from darkroom.requests import TrainRequest, parse_request
 from darkroom.settings import get_settings
 from darkroom.storage import open_lake
 from darkroom_airflow.common import DATASETS, PREDICTIONS
@@ -187,7 +188,17 @@ def promote(verdict: dict[str, Any]) -> dict[str, Any]:
 
     if verdict["verdict"] != "promote":
         raise AirflowSkipException("Not promoted. " + " ".join(verdict["reasons"]))
+    if verdict["approval"] == "required":
+        raise AirflowSkipException("A person decides: the run of promote_champion that ask_approval started waits.")
     return flow.promote(open_lake(), verdict)
+
+
+@work
+def to_approve(verdict: dict[str, Any]) -> list[dict[str, Any]]:
+    """The form of promote_champion for a challenger that a person has to approve; none for any other."""
+    if verdict["verdict"] != "promote" or verdict["approval"] != "required":
+        return []
+    return [{"model": verdict["model"], "gate_key": verdict["gate_key"]}]
 
 
 @work

@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 
 from darkroom.errors import DarkroomError, InvalidRequest
-from darkroom.requests import PrepareRequest
+from darkroom.prepare_request import PrepareRequest
 from darkroom.settings import Settings, get_settings
 from darkroom.storage import S3Storage, StorageOptions, open_lake
 from darkroom.tables import Table

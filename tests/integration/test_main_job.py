@@ -14,7 +14,7 @@ import pytest
 from darkroom.contract import prediction_reports, predictions_table
 from darkroom.inbox import fill_inbox
 from darkroom.inference import feeds_of_date
-from darkroom.requests import PrepareRequest
+from darkroom.prepare_request import PrepareRequest
 from darkroom.settings import get_settings
 from darkroom.sources import fetch, parse_source
 from darkroom.splitting_flow import split_dataset

@@ -63,7 +63,7 @@ def it_runs_the_main_job_on_the_cluster_with_the_local_jobs_rows(running, demo, 
     counts = dict(zip(["manifest", "split", "examples", "predictions"], _numbers(equal.stdout), strict=True))
     print(equal.stdout)
     assert counts["manifest"] >= IMAGES
-    assert min(counts.values()) > 100
+    assert min(counts.values()) >= 50  # predictions: three dates of an inbox that a split of so few images fills
 
 
 def _numbers(text):
@@ -88,14 +88,21 @@ def it_gives_workers_what_is_shipped_and_nothing_else(running, tmp_path):
     done = submit(running, tmp_path)
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
     told = next(line for line in done.stdout.splitlines() if line.startswith("SEEN"))
-    work = str(running.stack.home / "spark" / "work")
+    spark = running.stack.home / "spark"
     ours = [path for path in json.loads(told.removeprefix("SEEN ")) if "/pyspark/" not in path]
     assert len(ours) >= 4
-    assert [path for path in ours if not path.startswith(work)] == []
+    assert [path for path in ours if not path.startswith((f"{spark}/work/", f"{spark}/environments/"))] == []
 
 
 def it_fails_on_a_bare_worker_when_nothing_is_shipped(running, tmp_path):
-    done = submit(running, tmp_path, archives="spark.archives", python="spark.pyspark.python", path="spark.executorEnv")
+    done = submit(
+        running,
+        tmp_path,
+        files="spark.files",
+        archives="spark.archives",
+        python="spark.pyspark.python",
+        path="spark.executorEnv",
+    )
     assert done.returncode != 0
     assert "ModuleNotFoundError: No module named 'darkroom'" in done.stdout + done.stderr
 

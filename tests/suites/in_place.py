@@ -16,8 +16,8 @@ from darkroom.errors import DataError
 from darkroom.inbox import fill_inbox
 from darkroom.lake_check import check_lake, images_in_place
 from darkroom.lake_copy import copy_lake
+from darkroom.prepare_request import PrepareRequest
 from darkroom.reader import ImageReader
-from darkroom.requests import PrepareRequest
 from darkroom.sources import FetchResult, FolderSource, fetch
 from darkroom.splitting_flow import split_dataset
 from darkroom.storage import FolderStorage, Storage

@@ -10,7 +10,7 @@ import pytest
 
 from darkroom import champions
 from darkroom.contract import champion_entry
-from darkroom.errors import InvalidRequest, MachineryError, NoChampion
+from darkroom.errors import CommitConflict, InvalidRequest, MachineryError, NoChampion
 from darkroom.storage import Storage
 
 pytestmark = pytest.mark.unit
@@ -89,12 +89,35 @@ def it_goes_back_when_a_champion_is_withdrawn(lake: Storage) -> None:
 def it_remembers_which_packages_were_withdrawn(lake: Storage) -> None:
     champions.append(lake, "lamps", entry("aa"), now=at(1))
     bad = champions.append(lake, "lamps", entry("bb"), now=at(2))
-    assert champions.withdrawal(lake, "lamps", "bb") is None
+    assert champions.withdrawn_because(lake, "lamps", "bb") is None
     champions.withdraw(lake, "lamps", bad.number, "trained on leaked images", now=at(4))
-    found = champions.withdrawal(lake, "lamps", "bb")
-    assert found is not None
-    assert (found["withdraws"], found["reason"]) == (2, "trained on leaked images")
-    assert champions.withdrawal(lake, "lamps", "aa") is None
+    told = "This very package was champion, entry 2, and was withdrawn on 2026-03-04: trained on leaked images."
+    assert champions.withdrawn_because(lake, "lamps", "bb") == told
+    assert champions.withdrawn_because(lake, "lamps", "aa") is None
+
+
+def it_withdraws_once(lake: Storage) -> None:
+    champions.append(lake, "lamps", entry("aa"), now=at(1))
+    for _ in range(2):
+        champions.withdraw(lake, "lamps", 1, "trained on leaked images", by="ada", now=at(4))
+    (_, withdrawn) = champions.history(lake, "lamps")
+    assert (withdrawn["kind"], withdrawn["withdraws"], withdrawn["by"]) == ("withdrawn", 1, "ada")
+
+
+def it_names_the_champion_that_each_one_followed(lake: Storage) -> None:
+    for package in ("aa", "bb"):
+        champions.append(lake, "lamps", entry(package, "7"), now=at(1))
+    first, second = champions.history(lake, "lamps")
+    assert first["from"] is None
+    assert second["from"] == {"number": 1, "version": "7", "package_id": "aa"}
+
+
+def it_promotes_only_after_the_entry_that_was_seen(lake: Storage) -> None:
+    seen = champions.last_entry(lake, "lamps")
+    champions.append(lake, "lamps", entry("aa"), now=at(1), after=seen)
+    with pytest.raises(CommitConflict, match="faster"):
+        champions.append(lake, "lamps", entry("bb"), now=at(2), after=seen)
+    assert [one["package_id"] for one in champions.history(lake, "lamps")] == ["aa"]
 
 
 def it_loses_no_promotion_when_many_race(lake: Storage) -> None:

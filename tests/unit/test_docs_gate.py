@@ -1,4 +1,4 @@
-"""The snippet of docs/gate.md withdraws a champion and moves MLflow's alias."""
+"""The commands of docs/gate.md show the champions, withdraw one and move MLflow's alias."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from darkroom import champions
 from darkroom.settings import get_settings
 from darkroom.storage import open_storage
 from tests.packages import champion_of
-from tests.suites.documents import python_blocks, run_block
+from tests.suites.documents import bash_blocks, run_commands
 from training import registry, tracking
 
 pytestmark = pytest.mark.unit
@@ -38,8 +38,10 @@ def it_withdraws_a_champion_as_the_page_says(tmp_path: Path, address: str) -> No
         entry = champion_of(lake, "phantom", seed=int(version)) | {"version": version}
         champions.append(lake, "phantom", entry, now=datetime(2026, 3, int(version), tzinfo=UTC))
     assert registry.repair_alias(lake, "phantom") == "2"
-    (code,) = python_blocks("gate.md")
-    run_block(code, tmp_path, DARKROOM_MLFLOW_TRACKING_URI=address)
+    (code,) = bash_blocks("gate.md")
+    said = run_commands(code, tmp_path, DARKROOM_MLFLOW_TRACKING_URI=address)
+    assert "version 2, " in said.split("<- champion")[0]
+    assert "Entry 1, version 1, is champion of phantom again." in said
     champion = champions.current(lake, "phantom")
     assert champion is not None
     assert champion.version == "1"

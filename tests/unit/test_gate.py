@@ -28,7 +28,9 @@ def scores(
         for k in rng.permutation(own)[: round(len(own) * (1 - recall))]:
             predicted[k] = "b" if label == "a" else "a"
     ids = [f"image{k}" for k in range(count)]
-    return dataclasses.replace(Scores(name, ids, truth, predicted, [0.9] * count), **changes)
+    slices = {"mode": ["L"] * count, "size": ["under 128 px"] * count, "source": ["clinic"] * count, "group": ids}
+    measured = Scores(name, ids, truth, predicted, [0.9] * count, slices=slices, milliseconds=2.0, megabytes=1.5)
+    return dataclasses.replace(measured, **changes)
 
 
 def decide(
@@ -44,7 +46,7 @@ def it_promotes_a_first_model_that_is_above_chance() -> None:
     verdict = decide(scores(0.9, 0.9), None)
     assert verdict.promote
     assert verdict.word == "promote"
-    assert verdict.figures["balanced_accuracy"] == pytest.approx(0.9)
+    assert verdict.figures["value"] == pytest.approx(0.9)
     assert verdict.figures["interval"][0] > 0.5
     assert any("no champion yet" in reason for reason in verdict.reasons)
 
@@ -68,8 +70,111 @@ def it_promotes_a_better_model_over_the_champion() -> None:
     assert verdict.figures["difference_interval"][0] > 0
 
 
-def it_promotes_an_equal_model_that_makes_the_same_mistakes() -> None:
-    assert decide(scores(0.9, 0.9), scores(0.9, 0.9, name="champion")).promote
+def it_keeps_the_champion_on_a_tie() -> None:
+    verdict = decide(scores(0.9, 0.9), scores(0.9, 0.9, name="champion"))
+    assert not verdict.promote
+    assert verdict.reasons == ("champion says the same about every image: a tie keeps the champion.",)
+
+
+def it_promotes_one_that_is_right_once_more_and_wrong_nowhere_else() -> None:
+    assert decide(scores(0.9, 0.9), scores(0.9, 0.895, name="champion")).promote
+
+
+def it_asks_for_more_than_a_draw_where_superiority_is_wanted() -> None:
+    policy = GatePolicy(comparison="superiority", margin=0.0)
+    mine, rival = scores(0.9, 0.9), scores(0.9, 0.895, name="champion")
+    assert decide(mine, rival).promote
+    assert not decide(mine, rival, policy).promote
+    assert decide(scores(0.97, 0.97), scores(0.8, 0.8, name="champion", seed=1), policy).promote
+
+
+def it_compares_by_accuracy_where_that_is_wanted() -> None:
+    truth = ["a"] * 300 + ["b"] * 100
+    mine = broken(truth=truth, predicted=["a"] * 300 + ["b"] * 60 + ["a"] * 40)
+    policy = GatePolicy(metric="accuracy")
+    verdict = decide(mine, None, policy)
+    assert (verdict.figures["value"], verdict.figures["chance"]) == (0.9, 0.75)
+    assert verdict.promote
+    assert not decide(broken(truth=truth, predicted=["a"] * 400), None, GatePolicy(metric="accuracy")).promote
+
+
+def it_holds_each_class_to_its_own_floor() -> None:
+    policy = GatePolicy(recall_floors={"b": 0.95})
+    assert decide(scores(0.6, 0.97), None, policy).promote
+    assert decide(scores(0.97, 0.9), None, policy).reasons == ("Recall of b is 0.900, below the floor of 0.950.",)
+    assert "no class of these images" in decide(scores(1, 1), None, GatePolicy(recall_floors={"c": 0.1})).reasons[0]
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"score": [0.6] * 400}, "calibration error is 0.35, above the limit of 0.25"),
+        ({"milliseconds": 501.0}, "time for an image is 501 ms, above the limit of 500 ms"),
+        ({"milliseconds": None}, "time for an image of model was not measured"),
+        ({"milliseconds": math.nan}, "was not measured"),
+        ({"megabytes": 1e4}, "package is 1e+04 MB, above"),
+        ({"megabytes": None}, "package of model was not measured"),
+    ],
+)
+def it_keeps_to_its_limits(changes: dict[str, Any], told: str) -> None:
+    verdict = decide(scores(0.95, 0.95, **changes), None)
+    assert not verdict.promote
+    assert told in verdict.reasons[0]
+    assert decide(
+        scores(0.95, 0.95, **changes),
+        None,
+        GatePolicy(max_calibration_error=None, max_milliseconds=None, max_megabytes=None),
+    ).promote
+
+
+def of_two_clinics(first: float, second: float, name: str = "model", seed: int = 0) -> Scores:
+    """A model with these shares of right answers in two clinics of 200 images each."""
+    rng = np.random.default_rng(seed)
+    truth = ["a", "b"] * 200
+    predicted = list(truth)
+    for start, share in ((0, first), (200, second)):
+        for k in rng.permutation(200)[: round(200 * (1 - share))]:
+            predicted[start + k] = "b" if truth[start + k] == "a" else "a"
+    sources = ["first"] * 200 + ["second"] * 200
+    whole = scores(1, 1)
+    slices = {**whole.slices, "source": sources}
+    return dataclasses.replace(whole, name=name, truth=truth, predicted=predicted, slices=slices)
+
+
+def it_gives_up_no_slice_of_the_images() -> None:
+    rival = of_two_clinics(0.7, 0.95, "champion")
+    verdict = decide(of_two_clinics(1.0, 0.75, seed=1), rival)
+    assert verdict.figures["difference"] > 0.04
+    assert verdict.figures["difference_interval"][0] > -0.01
+    assert len(verdict.reasons) == 1
+    assert verdict.reasons[0].startswith("On the 200 images of source second the accuracy falls by 0.200")
+    assert decide(of_two_clinics(1.0, 0.75, seed=1), rival, GatePolicy(slice_margin=0.3)).promote
+    assert decide(of_two_clinics(1.0, 0.75, seed=1), rival, GatePolicy(slice_min_images=201)).promote
+
+
+def it_counts_the_slices_that_are_too_small_to_judge() -> None:
+    verdict = decide(scores(0.95, 0.95), scores(0.85, 0.85, name="champion", seed=1))
+    assert verdict.figures["slices_too_small"] == 400  # groups of one image each
+    assert [(one["slice"], one["images"]) for one in verdict.figures["slices"]] == [
+        ("mode", 400),
+        ("size", 400),
+        ("source", 400),
+    ]
+
+
+def it_does_not_decide_where_slices_are_not_known() -> None:
+    verdict = decide(scores(0.95, 0.95, slices={}), scores(0.85, 0.85, name="champion", seed=1))
+    assert verdict.reasons == ("model does not tell the images apart by mode, size, source, group.",)
+
+
+def it_does_not_promote_when_it_breaks(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken_draw(*_: Any, **__: Any) -> None:
+        raise ZeroDivisionError("no draw")
+
+    monkeypatch.setattr("darkroom.gate.decision.resampled_counts", broken_draw)
+    verdict = decide(scores(0.9, 0.9), None)
+    assert not verdict.promote
+    assert verdict.reasons == ("The gate could not decide: ZeroDivisionError: no draw.",)
 
 
 def it_refuses_a_worse_model() -> None:
@@ -141,7 +246,7 @@ def it_counts_a_class_that_the_champion_does_not_know_as_its_miss() -> None:
     renamed = dataclasses.replace(rival, predicted=["old name" if p == "b" else p for p in rival.predicted])
     verdict = decide(scores(0.9, 0.9, seed=3), renamed)
     assert verdict.promote
-    assert verdict.figures["champion_balanced_accuracy"] == pytest.approx(0.495)
+    assert verdict.figures["champion_value"] == pytest.approx(0.495)
 
 
 def it_needs_enough_images_of_each_class() -> None:

@@ -6,7 +6,15 @@ import pytest
 
 from darkroom.errors import InvalidRequest
 from darkroom.expectations import ValidationLimits
-from darkroom.requests import BatchRequest, PrepareRequest, TrainRequest, checked_partition_date, parse_request
+from darkroom.prepare_request import PrepareRequest
+from darkroom.requests import (
+    BatchRequest,
+    PromoteRequest,
+    RollbackRequest,
+    TrainRequest,
+    checked_partition_date,
+    parse_request,
+)
 from darkroom.sources import ArchiveSource, FolderSource, KaggleSource, PhantomSource, parse_source
 from darkroom.splitting.options import Counts, Proportions, checked_options
 from spark_apps.manifest import plan_manifest
@@ -160,3 +168,17 @@ def it_tells_each_fault_of_a_steps_request_in_one_line(lake, plan, job):
 )
 def it_describes_the_source_that_the_form_names(fields, config):
     assert parse_source(parse_request(PrepareRequest, fields).source_config()) == config
+
+
+@pytest.mark.parametrize(
+    ("kind", "fields", "told"),
+    [
+        (PromoteRequest, {}, "model"),
+        (PromoteRequest, {"model": "lamps", "gate_key": "../../champions"}, "is no verdict"),
+        (RollbackRequest, {"model": "lamps", "reason": "  "}, "a rollback needs a reason"),
+        (RollbackRequest, {"model": "lamps", "reason": "bad", "to": -1}, "to: "),
+    ],
+)
+def it_checks_the_forms_that_move_a_champion(kind, fields, told):
+    with pytest.raises(InvalidRequest, match=told):
+        parse_request(kind, fields)

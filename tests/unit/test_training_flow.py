@@ -19,7 +19,7 @@ from darkroom.storage import Storage, open_storage
 from darkroom.transform import ImageTransform
 from tests.packages import write_dataset
 from training import config, flow, registry, tracking
-from training.decision import promote_challenger
+from training.promotion import promote_challenger
 
 pytestmark = pytest.mark.unit
 
@@ -93,6 +93,15 @@ def it_keeps_pages_and_predictions_beside_each_other(world: dict[str, Any]) -> N
     folder = world["evaluation"]["page"].rpartition("/")[0]
     names = {blob.path.rpartition("/")[2] for blob in lake.list(folder)}
     assert {"index.html", "gate.html", "summary.json", "test-cnn.parquet", "test-linear.parquet"} <= names
+    (picture,) = world["verdict"]["pictures"].values()
+    assert lake.read(picture).startswith(b"\x89PNG")
+
+
+def it_judges_by_limits_that_were_measured(world: dict[str, Any]) -> None:
+    figures = world["verdict"]["figures"]
+    assert 0 < figures["time_for_an_image"] < 500
+    assert 0 < figures["package"] < 10
+    assert 0 <= figures["calibration_error"] < 0.25
 
 
 def it_tells_mlflow_everything(world: dict[str, Any]) -> None:
@@ -223,20 +232,19 @@ def it_hands_the_gate_the_classes_of_the_package(world: dict[str, Any]) -> None:
     import pyarrow.compute as pc
     import pyarrow.parquet as pq
 
-    from training.decision import _verdict
     from training.evaluate import predictions_path
 
     lake, plan, challenger = world["lake"], world["plan"], world["evaluation"]["challenger"]
-    folder = "reports/training/lamps/"
-    there = predictions_path(folder + plan["parent_run_id"], challenger["config"])
+    there = predictions_path(f"reports/training/lamps/{plan['parent_run_id']}", challenger["config"])
     table = pq.read_table(io.BytesIO(lake.read(there)))
     bright = table.filter((pc.field("truth") == "BRIGHT") & (pc.field("predicted") == "BRIGHT"))
     out = io.BytesIO()
     pq.write_table(bright, out)
-    lake.write(predictions_path(folder + "one-class", challenger["config"]), out.getvalue())
-    verdict = _verdict(lake, {**plan, "parent_run_id": "one-class"}, challenger, None)
-    assert not verdict.promote
-    assert any("Only 0 images of DARK" in reason for reason in verdict.reasons)
+    folder = f"reports/training/one-class/{plan['parent_run_id']}"
+    lake.write(predictions_path(folder, challenger["config"]), out.getvalue())
+    verdict = flow.decide(lake, {**world["evaluation"], "plan": {**plan, "model": "one-class", "changed": True}})
+    assert verdict["verdict"] == "refuse"
+    assert any("Only 0 images of DARK" in reason for reason in verdict["reasons"])
 
 
 def champions_now() -> Any:
@@ -246,7 +254,7 @@ def champions_now() -> Any:
 
 
 def it_scores_a_champion_whose_examples_are_not_there_from_the_bytes(world: dict[str, Any]) -> None:
-    from training.decision import _predict_same
+    from training.scoring import _predict_same
 
     lake, plan = world["lake"], world["plan"]
     result = next(result for result in world["results"] if result["config"] == "linear")

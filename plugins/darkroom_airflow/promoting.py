@@ -1,0 +1,71 @@
+"""The tasks of promote_champion and rollback_champion: a person's yes or no, and the way back."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from airflow.providers.standard.operators.hitl import ApprovalOperator
+
+from darkroom.requests import PromoteRequest, RollbackRequest, parse_request
+from darkroom.storage import open_lake
+from darkroom_airflow.forms import fields_of
+from darkroom_airflow.tasks import work
+
+
+class PromotionApproval(ApprovalOperator):
+    """Asks a person, for as long as the gate's limits say; no answer by then means no."""
+
+    template_fields: Sequence[str] = ("subject", "body", "hours")
+
+    def __init__(self, *, hours: Any, **kwargs: Any) -> None:
+        # The real timeout comes with the proposal. One has to be given: Airflow would take the execution timeout.
+        super().__init__(defaults=self.REJECT, response_timeout=timedelta(days=3), **kwargs)
+        self.hours = hours
+
+    def execute(self, context: Any) -> Any:
+        self.response_timeout = timedelta(hours=float(self.hours))
+        return super().execute(context)
+
+
+@work(multiple_outputs=True)
+def propose(params: Any = None) -> dict[str, Any]:
+    """What the person gets to see, while the verdict still holds."""
+    from training.promotion import propose as proposal_of
+
+    request = parse_request(PromoteRequest, fields_of(params))
+    return proposal_of(open_lake(), request.model, request.gate_key)
+
+
+@work
+def promote_approved(verdict: dict[str, Any], answer: dict[str, Any]) -> dict[str, Any]:
+    """Promotes what was approved; refuses where the champion has changed since the gate compared with it."""
+    from training import flow
+
+    user = answer.get("responded_by_user") or {}
+    by = {
+        "approval": "person",
+        "name": user.get("name") or user.get("id") or "unknown",
+        "at": str(answer.get("responded_at") or ""),
+    }
+    return flow.promote(open_lake(), verdict, by)
+
+
+@work(multiple_outputs=True)
+def plan_rollback(params: Any = None) -> dict[str, Any]:
+    """Which entries are to be withdrawn, so that a retry withdraws no more than they."""
+    from training.promotion import plan_rollback as plan_of
+
+    request = parse_request(RollbackRequest, fields_of(params))
+    return plan_of(open_lake(), request.model, request.to)
+
+
+@work
+def roll_back(plan: dict[str, Any], params: Any = None, dag_run: Any = None) -> dict[str, Any]:
+    """Withdraws them, moves the alias, and lists the partitions that the withdrawn models wrote."""
+    from training.promotion import roll_back as back
+
+    request = parse_request(RollbackRequest, fields_of(params))
+    by = str(getattr(dag_run, "triggering_user_name", None) or "")
+    return back(open_lake(), plan, request.reason, by=by, now=datetime.now(UTC))
