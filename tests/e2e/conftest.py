@@ -47,7 +47,9 @@ def running(tmp_path_factory):
     home = tmp_path_factory.mktemp("darkroom")
     local = Local(home=home, airflow_port=free_port(), mlflow_port=free_port(), lake=str(home / "lake"))
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("AIRFLOW", "DARKROOM_"))}
+    (home / "gate.yaml").write_text("approval_hours: 0.02\n")  # 72 s, for test_approval.py
     environment |= {
+        "DARKROOM_GATE_POLICY": str(home / "gate.yaml"),
         "DARKROOM_HOME": str(home),
         "AIRFLOW_PORT": str(local.airflow_port),
         "MLFLOW_PORT": str(local.mlflow_port),

@@ -17,7 +17,8 @@ from darkroom.settings import get_settings
 from darkroom.storage import Storage, open_storage
 from darkroom.tables import Table
 from tests.packages import champion_of
-from training import promotion, receipts, tracking
+from tests.suites.verdicts import verdict_on
+from training import promotion, tracking
 from training.policy import DEFAULT, gate_policy
 
 pytestmark = pytest.mark.unit
@@ -42,34 +43,6 @@ def lake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Storage]:
 def promoted(lake: Storage, number: int) -> champions.Champion:
     entry = champion_of(lake, "lamps", seed=number) | {"version": str(number)}
     return champions.append(lake, "lamps", entry, now=NOON.replace(day=number))
-
-
-def verdict_on(lake: Storage, number: int, champion: champions.Champion | None, **changes: Any) -> dict[str, Any]:
-    """What the gate returned for a challenger, compared with that champion, kept as a receipt."""
-    package = champion_of(lake, "lamps", seed=number)
-    rival = {"champion_value": 0.8, "difference": 0.1, "difference_interval": [0.02, 0.2]} if champion else {}
-    verdict = {
-        "verdict": "promote",
-        "reasons": ["good"],
-        "figures": {"metric": "balanced_accuracy", "value": 0.9, "interval": [0.8, 1.0], "recall": {"a": 0.9}} | rival,
-        "model": "lamps",
-        "version": str(number),
-        "challenger": {"config": "cnn", "package": package["package"], "package_id": package["package_id"]}
-        | {"run_id": "r"},
-        "champion_package_id": champion.package_id if champion else None,
-        "evaluation": {
-            "plan": {"dataset": "lamps", "version": "v", "split_id": "s"}
-            | {"configs": [{"name": "cnn", "transform": {"width": 16, "height": 16}}]},
-            "test": {"cnn": {}},
-            "comparison": "reports/training/lamps/p/index.html",
-        },
-        "pictures": {"The challenger": "reports/training/lamps/p/confusion-challenger.png"},
-        "page": "reports/training/lamps/p/gate.html",
-        **changes,
-    }
-    lake.write(verdict["page"], b"page")
-    receipts.keep_gate(lake, "lamps", f"{number:016x}", verdict)
-    return verdict
 
 
 def aliases(lake: Storage) -> dict[str, str]:
