@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from datetime import date
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
@@ -33,6 +33,11 @@ class TrainRequest(BaseModel):
         description="Names of files in training/configs. Empty: those of the event, or all.",
     )
     seed: int = Field(0, ge=0, le=2**31 - 1, title="Seed", description="Decides initial weights and shuffling.")
+    asked_by: Literal["", "data", "drift"] = Field(
+        "",
+        title="Asked for by",
+        description="Filled in by other DAGs: such trainings have a budget. Empty: you.",
+    )
 
     @field_validator("dataset")
     @classmethod

@@ -38,6 +38,10 @@ class Settings(BaseSettings):
 
     train_schedule: str = Field("", description="Cron of scheduled retraining, UTC. Empty: only on data and request.")
     train_dataset: str = Field("phantom", description="The dataset that scheduled retraining reads.")
+    train_cooldown_hours: float = Field(
+        24, ge=0, description="The schedule and drift train no sooner after the last training. Hours."
+    )
+    train_per_week: int = Field(7, ge=0, description="Trainings a week of one model that start by themselves.")
     gate_policy: str = Field("", description="YAML file with the gate's limits. Empty: training/gate.yaml.")
     inbox_wait_seconds: int = Field(0, ge=0, description="How long a scheduled date waits for its inbox. Seconds.")
     inbox_settle_seconds: int = Field(60, ge=0, description="An inbox unchanged for this long is complete. Seconds.")

@@ -12,11 +12,13 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from darkroom import champions
+from darkroom import champions, retraining
 from darkroom.codedigest import code_digest
 from darkroom.contract import stable_hash
 from darkroom.errors import InvalidRequest
 from darkroom.requests import checked_job
+from darkroom.retraining import Asker
+from darkroom.settings import get_settings
 from darkroom.storage import Storage
 from training import receipts
 from training.config import KerasConfig, known_configs, load_config
@@ -41,12 +43,15 @@ class PlanRequest(BaseModel):
     configs: list[str] = Field(default_factory=list)  # empty: all
     seed: int | None = Field(default=None, ge=0, le=2**31 - 1)  # default: each config's own
     links: dict[str, str] = Field(default_factory=dict)
+    asked_by: Asker = "hand"
 
 
-def plan(lake: Storage, request: dict[str, Any]) -> dict[str, Any]:
+def plan(lake: Storage, request: dict[str, Any], now: datetime | None = None) -> dict[str, Any]:
     """Checks the request, finds what is trained already, and opens the parent run unless nothing is to be done.
 
-    Raises InvalidRequest for a wrong request or config, DataError for a split that cannot be trained on.
+    Where a training that nobody asked for by hand has to wait at the moment ``now``, all that comes back is
+    ``wait``, one sentence that says why. Raises InvalidRequest for a wrong request or config, DataError for a split
+    that cannot be trained on.
     """
     from training import tracking
 
@@ -94,7 +99,13 @@ def plan(lake: Storage, request: dict[str, Any]) -> dict[str, Any]:
         gate_key = receipts.gate_key([task["key"] for task in tasks], gate_policy())
         decided = receipts.find_gate(lake, model, gate_key) if all(task["trained"] for task in tasks) else None
         changed = decided is None or not _still_stands(lake, model, decided)
+        run = asked.links.get("airflow_run", "")
+        moment = now or datetime.now(UTC)
+        if changed and (wait := _why_not_now(lake, model, asked.asked_by, run, moment)):
+            return {"wait": wait}
         if changed:
+            entry = {"asked_by": asked.asked_by, "version": asked.version, "split_id": asked.split_id}
+            retraining.remember(lake, model, run or moment.isoformat(), entry, now=moment)
             experiment_id = tracking.open_experiment(client, asked.dataset)
             parent = _start_parent(client, experiment_id, common, asked.links)
         else:
@@ -111,8 +122,15 @@ def plan(lake: Storage, request: dict[str, Any]) -> dict[str, Any]:
         "configs": tasks,
         "transforms": list(transforms.values()),
         "changed": changed,
+        "wait": None,
         "mlflow_url": tracking.run_page(experiment_id, parent),
     }
+
+
+def _why_not_now(lake: Storage, model: str, asker: Asker, run: str, now: datetime) -> str | None:
+    settings = get_settings()
+    hours, times = settings.train_cooldown_hours, settings.train_per_week
+    return retraining.why_not_now(lake, model, asker, run, now=now, cooldown_hours=hours, per_week=times)
 
 
 def train(lake: Storage, task: dict[str, Any]) -> dict[str, Any]:
@@ -182,6 +200,7 @@ def train_task(
         "package": built.path,
         "package_id": built.package_id,
         "threshold": built.info.threshold,
+        "options": config.model_dump(mode="json"),
         "val": {name: built.val[name] for name in ("count", *_SHOWN)},
         "seconds": round(time.monotonic() - started, 3),
         "key": task["key"],

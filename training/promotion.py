@@ -52,6 +52,7 @@ def promote_challenger(
                 "figures": verdict["figures"],
                 "page": verdict["page"],
                 "test": verdict["evaluation"]["test"][challenger["config"]],
+                "options": challenger.get("options", {}),
                 "by": dict(by or {"approval": "auto"}),
             },
         },

@@ -24,6 +24,7 @@ from darkroom_airflow.tasks import work
 log = logging.getLogger(__name__)
 
 _OF_TRAINING = ("dataset", "split_id", "configs")
+_ASKED_BY = {"asset_triggered": "data", "scheduled": "schedule"}
 
 
 @work(multiple_outputs=True)
@@ -90,7 +91,12 @@ def publish(dataset: str, version: str, split_id: str, configs: list[str], outle
 
 @work(multiple_outputs=True)
 def plan(params: Any = None, triggering_asset_events: Any = None, dag_run: Any = None) -> dict[str, Any]:
-    """What this run trains: from the form, else the newest dataset event, else the schedule's setting."""
+    """What this run trains: from the form, else the newest dataset event, else the schedule's setting.
+
+    Skipped, and all that follows with it, where a training that nobody asked for by hand has to wait.
+    """
+    from airflow.sdk.exceptions import AirflowSkipException
+
     from darkroom.contract import images_table, splits_table
     from darkroom.splitting_flow import newest_split
     from darkroom.tables import Table
@@ -115,7 +121,7 @@ def plan(params: Any = None, triggering_asset_events: Any = None, dag_run: Any =
         raise InvalidRequest(
             f"The split {split_id} names the dataset version {version}, which {lake.root} does not hold."
         )
-    return flow.plan(
+    planned = flow.plan(
         lake,
         {
             "dataset": dataset,
@@ -124,15 +130,19 @@ def plan(params: Any = None, triggering_asset_events: Any = None, dag_run: Any =
             "configs": request.configs or (event.get("configs") if same else None) or [],
             "seed": request.seed,
             "links": {"airflow_run": run_url(dag_run)},
+            "asked_by": request.asked_by or _ASKED_BY.get(str(dag_run.run_type), "hand"),
         },
     )
+    if planned["wait"]:
+        raise AirflowSkipException(planned["wait"])
+    return planned
 
 
 @work
 def other_datasets(triggering_asset_events: Any = None) -> list[dict[str, Any]]:
     """The form of one more run for each dataset that was published while another one was being trained on."""
     others = _published(triggering_asset_events)[1:]
-    return [{name: event[name] for name in _OF_TRAINING if event.get(name)} for event in others]
+    return [{name: event[name] for name in _OF_TRAINING if event.get(name)} | {"asked_by": "data"} for event in others]
 
 
 def _published(triggering_asset_events: Any) -> list[dict[str, Any]]:
@@ -161,7 +171,7 @@ def train_keras(config: dict[str, Any]) -> dict[str, Any]:
     return flow.train(open_lake(), config)
 
 
-@work(trigger_rule="none_failed")
+@work(trigger_rule="none_failed_min_one_success")
 def evaluate(plan: dict[str, Any], keras: Any, spark: Any) -> dict[str, Any]:
     """Chooses the challenger on val, scores every config on test, and draws the comparison."""
     from training import flow

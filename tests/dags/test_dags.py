@@ -146,6 +146,10 @@ def it_trains_each_dataset_once_whose_events_arrive_together():
         {"dataset": "a", "split_id": "3", "configs": ["small_cnn"]},
     ]
     events = {DATASETS: [SimpleNamespace(extra=extra, timestamp=moment) for moment, extra in enumerate(told)]}
-    assert flows.other_datasets.function(events) == [{}, told[1]]  # the run itself trains on a's newest split
+    asked = {"asked_by": "data"}
+    assert flows.other_datasets.function(events) == [
+        asked,
+        told[1] | asked,
+    ]  # the run itself trains on a's newest split
     assert flows.other_datasets.function({DATASETS: events[DATASETS][:1]}) == []
     assert flows.other_datasets.function(None) == []
