@@ -1,0 +1,211 @@
+"""The reference: what a model's validation images look like. Small arrays, kept in the model package.
+
+At most MAX_IMAGES images (2,000) with 64 features of two bytes each: about 0.4 MB, and 0.3 KB for each number of the
+model's embedding. The file is an npz without pickled objects, so that loading it cannot execute code.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import zipfile
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+import numpy as np
+
+from darkroom.drift.images import NUMBERS, Images, pixel_statistics
+from darkroom.errors import DataError, ModelError
+
+MAX_IMAGES = 2000
+MAX_FEATURES = 64
+MAX_BYTES = 16 * 2**20
+FORMAT_VERSION = 1
+_LARGEST = 1e4  # of a projected feature, which has a spread of about one: what float16 holds with room to spare
+
+Kind = Literal["embedding", "pixels"]
+
+
+@dataclass(frozen=True)
+class Projection:
+    """An affine map to at most 64 numbers an image: (x - mean) @ matrix; mean float32[D], matrix float32[D, K]."""
+
+    mean: np.ndarray
+    matrix: np.ndarray
+
+    def apply(self, values: np.ndarray) -> np.ndarray:
+        """float32[N, K] of float[N, D]. Raises DataError for another width."""
+        if values.ndim != 2 or values.shape[1] != len(self.mean):
+            raise DataError(f"Got features of shape {values.shape}. Expected (N, {len(self.mean)}): another model's?")
+        projected = (values.astype(np.float32) - self.mean) @ self.matrix
+        return np.clip(projected, -_LARGEST, _LARGEST).astype(np.float32)
+
+    @staticmethod
+    def fit(values: np.ndarray) -> Projection:
+        """Each feature by its own mean and spread; more than 64 of them then through a fixed random projection.
+
+        ``values`` float[N, D]. Principal directions would be fitted to these images and make all later ones look
+        further away: with 64 of them and 2,000 undrifted images that alone was an alarm.
+        """
+        values = values.astype(np.float64)
+        mean, spread = values.mean(axis=0), values.std(axis=0)
+        constant = spread <= 1e-6 * (1 + np.abs(mean))  # says nothing, and would be divided by nothing
+        scale = np.where(constant, 0.0, 1 / np.where(constant, 1.0, spread))
+        width = values.shape[1]
+        directions = np.eye(width)
+        if width > MAX_FEATURES:
+            drawn = np.random.default_rng(0).normal(size=(width, MAX_FEATURES))
+            directions = np.linalg.qr(drawn)[0]
+        return Projection(mean.astype(np.float32), (scale[:, None] * directions).astype(np.float32))
+
+
+@dataclass(frozen=True)
+class Reference:
+    """What undrifted images look like to one model.
+
+    ``images`` hold the measurements (without ids) and the projected features; ``truth`` the true labels; ``group``
+    int[N], equal for images that belong together (a patient), which days are drawn by. ``kind`` says what was
+    projected: the model's embedding, or statistics of the transformed pixels where it has none.
+    """
+
+    images: Images
+    truth: np.ndarray
+    group: np.ndarray
+    classes: tuple[str, ...]
+    kind: Kind
+    projection: Projection
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    @property
+    def groups(self) -> int:
+        return int(self.group.max()) + 1 if len(self.group) else 0
+
+    def features(self, embedding: np.ndarray | None, pixels: np.ndarray) -> np.ndarray:
+        """float32[N, K] from the model's ``embedding`` float32[N, D] or the ``pixels`` uint8[N, H, W, C] of images."""
+        if self.kind == "pixels":
+            return self.projection.apply(pixel_statistics(pixels))
+        if embedding is None:
+            raise DataError("The reference was made from embeddings, and the model gave none. Train it again.")
+        return self.projection.apply(embedding)
+
+    def to_bytes(self) -> bytes:
+        """One npz file; equal references give equal bytes."""
+        modes = sorted(set(self.images.mode.tolist()))
+        facts = {"format_version": FORMAT_VERSION, "kind": self.kind, "classes": self.classes, "modes": modes}
+        assert self.images.features is not None
+        arrays: dict[str, Any] = {
+            "facts": np.frombuffer(json.dumps(facts, ensure_ascii=True).encode(), dtype=np.uint8),
+            "numbers": self.images.numbers.astype(np.float32),
+            "mode": _codes(self.images.mode, modes),
+            "label": _codes(self.images.label, self.classes),
+            "truth": _codes(self.truth, self.classes),
+            "score": self.images.score.astype(np.float32),
+            "features": self.images.features.astype(np.float16),
+            "group": self.group.astype(np.int32),
+            "projection_mean": self.projection.mean.astype(np.float32),
+            "projection_matrix": self.projection.matrix.astype(np.float32),
+        }
+        buffer = io.BytesIO()
+        np.savez(buffer, **arrays)
+        return buffer.getvalue()
+
+    @staticmethod
+    def from_bytes(data: bytes) -> Reference:
+        """Raises ModelError for bytes that are no reference, or one of an unknown format."""
+        if len(data) > MAX_BYTES:
+            raise ModelError(f"The drift reference has {len(data):,} bytes. Expected at most {MAX_BYTES:,}.")
+        try:
+            with zipfile.ZipFile(io.BytesIO(data)) as archive:
+                declared = sum(member.file_size for member in archive.infolist())
+            if declared > MAX_BYTES:
+                raise ModelError(f"The drift reference unpacks to {declared:,} bytes. Expected at most {MAX_BYTES:,}.")
+            with np.load(io.BytesIO(data), allow_pickle=False) as stored:
+                arrays = {name: stored[name] for name in stored.files}
+            facts = json.loads(arrays["facts"].tobytes())
+            if facts["format_version"] != FORMAT_VERSION:
+                raise ModelError(
+                    f"The drift reference has the format version {facts['format_version']!r}. "
+                    f"Expected {FORMAT_VERSION}. Install the Darkroom that wrote it, or train again."
+                )
+            return _from_arrays(arrays, facts)
+        except (ValueError, KeyError, IndexError, TypeError, OSError, EOFError, zipfile.BadZipFile, DataError) as error:
+            raise ModelError(
+                f"The drift reference of a model package cannot be read ({error!r}). Train it again."
+            ) from error
+
+
+def build_reference(
+    images: Images,
+    truth: Sequence[str],
+    group: Sequence[str],
+    classes: Sequence[str],
+    raw: np.ndarray,
+    kind: Kind,
+    *,
+    duplicates: Sequence[str | None] | None = None,
+) -> Reference:
+    """The reference of a model from its validation images, none of which it was trained on.
+
+    ``images`` without features; ``raw`` float[N, D] are the model's embeddings (kind "embedding") or
+    ``pixel_statistics`` (kind "pixels"). ``duplicates`` names the cluster of near duplicates that an image belongs to;
+    one of each is kept. Of more than MAX_IMAGES images, whole groups are left out by a fixed draw. Raises DataError
+    where nothing is left or a feature is not finite.
+    """
+    if len(raw) != len(images) or not np.isfinite(raw).all():
+        raise DataError(
+            f"Got features of shape {raw.shape} for {len(images)} validation images, all finite: "
+            f"{bool(np.isfinite(raw).all())}. Expected one finite row an image. Train the model again."
+        )
+    names = [
+        cluster or f"id:{key}" for cluster, key in zip(duplicates or [None] * len(images), images.ids, strict=True)
+    ]
+    order = np.argsort(np.array(images.ids), kind="stable")
+    _, first = np.unique(np.array(names)[order], return_index=True)
+    rows = _whole_groups(np.sort(order[first]), np.array(list(group)))
+    if not len(rows):
+        raise DataError("There is no validation image to make a drift reference from. Give val a share.")
+    projection = Projection.fit(raw[rows])
+    features = projection.apply(raw[rows]).astype(np.float16).astype(np.float32)  # as they are stored
+    kept = replace(images.take(rows), features=features)
+    _, member = np.unique(np.array(list(group))[rows], return_inverse=True)
+    return Reference(kept, np.array(list(truth))[rows], member, tuple(classes), kind, projection)
+
+
+def _whole_groups(rows: np.ndarray, group: np.ndarray) -> np.ndarray:
+    """At most MAX_IMAGES of the rows: groups in a drawn order until the next one would not fit."""
+    if len(rows) <= MAX_IMAGES:
+        return rows
+    names, member = np.unique(group[rows], return_inverse=True)
+    place = np.random.default_rng(0).permutation(len(names))[member]
+    order = np.argsort(place, kind="stable")
+    sizes = np.bincount(place)
+    fitting = int(np.searchsorted(np.cumsum(sizes), MAX_IMAGES, side="right"))
+    return np.sort(rows[order[: max(int(sizes[:fitting].sum()), 0) or MAX_IMAGES]])
+
+
+def _codes(values: np.ndarray, names: Sequence[str]) -> np.ndarray:
+    index = {name: position for position, name in enumerate(names)}
+    return np.array([index[value] for value in values.tolist()], dtype=np.int32)
+
+
+def _from_arrays(arrays: dict[str, np.ndarray], facts: dict[str, Any]) -> Reference:
+    classes, modes = tuple(facts["classes"]), np.array(facts["modes"], dtype=np.str_)
+    count = len(arrays["group"])
+    names = np.array(classes, dtype=np.str_)
+    images = Images(
+        [""] * count,
+        arrays["numbers"],
+        modes[arrays["mode"]],
+        names[arrays["label"]],
+        arrays["score"],
+        arrays["features"].astype(np.float32),
+    )
+    projection = Projection(arrays["projection_mean"], arrays["projection_matrix"])
+    if projection.matrix.shape != (len(projection.mean), arrays["features"].shape[1]) or arrays["numbers"].shape[
+        1
+    ] != len(NUMBERS):
+        raise ValueError("its arrays do not fit each other")
+    return Reference(images, names[arrays["truth"]], arrays["group"], classes, facts["kind"], projection)

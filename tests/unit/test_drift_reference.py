@@ -1,0 +1,109 @@
+"""The reference: bounded, equal for equal images, free of duplicates and of code."""
+
+from __future__ import annotations
+
+import io
+import pickle
+
+import numpy as np
+import pytest
+
+from darkroom.drift import Reference, build_reference, pixel_statistics
+from darkroom.drift.reference import MAX_FEATURES, MAX_IMAGES, Projection
+from darkroom.errors import DataError, ModelError
+from tests.drifting import CLASSES, WIDTH, measured, reference_of
+
+pytestmark = pytest.mark.unit
+
+
+def it_comes_back_as_it_was_written() -> None:
+    reference = reference_of()
+    data = reference.to_bytes()
+    back = Reference.from_bytes(data)
+    assert back.to_bytes() == data == reference_of().to_bytes()
+    np.testing.assert_array_equal(back.images.features, reference.images.features)
+    np.testing.assert_array_equal(back.images.numbers, reference.images.numbers)
+    assert back.images.label.tolist() == reference.images.label.tolist()
+    assert (back.classes, back.kind, back.groups) == (CLASSES, "embedding", 200)
+
+
+def it_keeps_a_bounded_number_of_whole_groups() -> None:
+    count = 3 * MAX_IMAGES
+    images, raw = measured(count, 1)
+    group = [f"p{number // 3}" for number in range(count)]
+    reference = build_reference(images, images.label.tolist(), group, CLASSES, raw, "embedding")
+    assert MAX_IMAGES - 3 < len(reference) <= MAX_IMAGES
+    assert set(np.bincount(reference.group)) == {3}
+    assert len(reference.to_bytes()) < 500_000
+    alone = build_reference(images, images.label.tolist(), ["one"] * count, CLASSES, raw, "embedding")
+    assert len(alone) == MAX_IMAGES
+    wide = build_reference(images, images.label.tolist(), group, CLASSES, np.tile(raw, (1, 20)), "embedding")
+    assert len(wide.to_bytes()) < 1_000_000
+
+
+def it_keeps_one_of_each_cluster_of_duplicates() -> None:
+    images, raw = measured(100, 2)
+    clusters = ["a"] * 10 + ["b"] * 5 + [None] * 85
+    reference = build_reference(
+        images, images.label.tolist(), images.ids, CLASSES, raw, "embedding", duplicates=clusters
+    )
+    assert len(reference) == 87
+
+
+def it_brings_every_feature_to_its_own_spread_and_at_most_64() -> None:
+    _, raw = measured(300, 3)
+    for width in (1, 8, WIDTH):
+        values = raw[:, :width] * np.logspace(-3, 3, width)
+        projected = Projection.fit(values).apply(values)
+        assert projected.shape == (300, min(width, MAX_FEATURES))
+        assert projected.std(axis=0).mean() == pytest.approx(1, abs=0.2)
+    constant = np.column_stack([raw[:, 0], np.full(300, 7.0)])
+    assert np.isfinite(Projection.fit(constant).apply(constant + 100)).all()
+    with pytest.raises(DataError, match="another model"):
+        Projection.fit(raw).apply(raw[:, :5])
+
+
+def it_refuses_features_that_are_not_finite() -> None:
+    images, raw = measured(60, 4)
+    raw[3, 3] = np.nan
+    with pytest.raises(DataError, match="finite"):
+        build_reference(images, images.label.tolist(), images.ids, CLASSES, raw, "embedding")
+
+
+class _Trap:
+    def __reduce__(self) -> tuple[object, tuple[str]]:
+        return (pytest.fail, ("code was executed",))
+
+
+def it_refuses_what_is_no_reference() -> None:
+    pickled = io.BytesIO()
+    np.savez(pickled, facts=np.array([_Trap()], dtype=object))
+    arrays = dict(np.load(io.BytesIO(reference_of(60).to_bytes())))
+    short, future, huge = io.BytesIO(), io.BytesIO(), io.BytesIO()
+    np.savez(short, **{**arrays, "score": arrays["score"][:-1]})
+    facts = arrays["facts"].tobytes().replace(b'"format_version": 1', b'"format_version": 9')
+    np.savez(future, **{**arrays, "facts": np.frombuffer(facts, np.uint8)})
+    np.savez_compressed(huge, **{**arrays, "more": np.zeros(30_000_000, np.uint8)})
+    for data in (
+        b"",
+        b"PK not a zip",
+        pickle.dumps(_Trap),
+        *(part.getvalue() for part in (pickled, short, future, huge)),
+    ):
+        with pytest.raises(ModelError, match="drift reference"):
+            Reference.from_bytes(data)
+    whole = reference_of(60).to_bytes()
+    with pytest.raises(ModelError):
+        Reference.from_bytes(whole[: len(whole) // 2])
+
+
+def it_describes_pixels_where_a_model_cannot_embed() -> None:
+    rng = np.random.default_rng(0)
+    sharp = rng.integers(0, 256, (3, 32, 32, 1)).astype(np.uint8)
+    found = pixel_statistics(sharp)
+    assert found.shape == (3, 40)
+    assert np.isfinite(found).all()
+    blurred = np.repeat(np.repeat(sharp[:, ::2, ::2], 2, axis=1), 2, axis=2)
+    assert (pixel_statistics(blurred)[:, -3] < found[:, -3]).all()
+    assert pixel_statistics(sharp[:0]).shape == (0, 40)
+    assert np.isfinite(pixel_statistics(np.zeros((1, 1, 1, 3), np.uint8))).all()
