@@ -35,11 +35,14 @@ class Projection:
     matrix: np.ndarray
 
     def apply(self, values: np.ndarray) -> np.ndarray:
-        """float32[N, K] of float[N, D]. Raises DataError for another width."""
+        """float32[N, K] of float[N, D], rounded to what float16 holds. Raises DataError for another width.
+
+        Summed in float64 and rounded, so that an image's numbers do not depend on the images beside it.
+        """
         if values.ndim != 2 or values.shape[1] != len(self.mean):
-            raise DataError(f"Got features of shape {values.shape}. Expected (N, {len(self.mean)}): another model's?")
-        projected = (values.astype(np.float32) - self.mean) @ self.matrix
-        return np.clip(projected, -_LARGEST, _LARGEST).astype(np.float32)
+            raise DataError(f"Got features of shape {values.shape}. Expected (N, {len(self.mean)}): another model's.")
+        projected = (values.astype(np.float64) - self.mean) @ self.matrix.astype(np.float64)
+        return np.clip(projected, -_LARGEST, _LARGEST).astype(np.float16).astype(np.float32)
 
     @staticmethod
     def fit(values: np.ndarray) -> Projection:
@@ -137,53 +140,46 @@ class Reference:
             ) from error
 
 
+def choose_images(ids: Sequence[str], group: Sequence[str], duplicates: Sequence[str | None]) -> np.ndarray:
+    """int64[M]: which validation images a reference is made of, M at most MAX_IMAGES.
+
+    One of each cluster of near duplicates (``duplicates`` names it, None for an image of its own); of too many, whole
+    groups in an order that is drawn the same each time.
+    """
+    names = np.array([cluster or f"id:{key}" for cluster, key in zip(duplicates, ids, strict=True)], dtype=np.str_)
+    order = np.argsort(np.array(ids, dtype=np.str_), kind="stable")
+    _, first = np.unique(names[order], return_index=True)
+    rows = np.sort(order[first])
+    if len(rows) <= MAX_IMAGES:
+        return rows
+    found, member = np.unique(np.array(group, dtype=np.str_)[rows], return_inverse=True)
+    place = np.random.default_rng(0).permutation(len(found))[member]
+    sizes = np.bincount(place)
+    whole = int(sizes[np.cumsum(sizes) <= MAX_IMAGES].sum()) or MAX_IMAGES  # one huge group is cut
+    return np.sort(rows[np.argsort(place, kind="stable")[:whole]])
+
+
 def build_reference(
-    images: Images,
-    truth: Sequence[str],
-    group: Sequence[str],
-    classes: Sequence[str],
-    raw: np.ndarray,
-    kind: Kind,
-    *,
-    duplicates: Sequence[str | None] | None = None,
+    images: Images, truth: Sequence[str], group: Sequence[str], classes: Sequence[str], raw: np.ndarray, kind: Kind
 ) -> Reference:
-    """The reference of a model from its validation images, none of which it was trained on.
+    """The reference of a model from validation images that ``choose_images`` chose; it was trained on none of them.
 
     ``images`` without features; ``raw`` float[N, D] are the model's embeddings (kind "embedding") or
-    ``pixel_statistics`` (kind "pixels"). ``duplicates`` names the cluster of near duplicates that an image belongs to;
-    one of each is kept. Of more than MAX_IMAGES images, whole groups are left out by a fixed draw. Raises DataError
-    where nothing is left or a feature is not finite.
+    ``pixel_statistics`` (kind "pixels"). Raises DataError for no image, too many, or features that are not finite.
     """
+    if not 0 < len(images) <= MAX_IMAGES:
+        raise DataError(f"Got {len(images):,} validation images. A drift reference is made of 1 to {MAX_IMAGES:,}.")
     if len(raw) != len(images) or not np.isfinite(raw).all():
         raise DataError(
             f"Got features of shape {raw.shape} for {len(images)} validation images, all finite: "
             f"{bool(np.isfinite(raw).all())}. Expected one finite row an image. Train the model again."
         )
-    names = [
-        cluster or f"id:{key}" for cluster, key in zip(duplicates or [None] * len(images), images.ids, strict=True)
-    ]
-    order = np.argsort(np.array(images.ids), kind="stable")
-    _, first = np.unique(np.array(names)[order], return_index=True)
-    rows = _whole_groups(np.sort(order[first]), np.array(list(group)))
-    if not len(rows):
-        raise DataError("There is no validation image to make a drift reference from. Give val a share.")
-    projection = Projection.fit(raw[rows])
-    features = projection.apply(raw[rows]).astype(np.float16).astype(np.float32)  # as they are stored
-    kept = replace(images.take(rows), features=features)
-    _, member = np.unique(np.array(list(group))[rows], return_inverse=True)
-    return Reference(kept, np.array(list(truth))[rows], member, tuple(classes), kind, projection)
-
-
-def _whole_groups(rows: np.ndarray, group: np.ndarray) -> np.ndarray:
-    """At most MAX_IMAGES of the rows: groups in a drawn order until the next one would not fit."""
-    if len(rows) <= MAX_IMAGES:
-        return rows
-    names, member = np.unique(group[rows], return_inverse=True)
-    place = np.random.default_rng(0).permutation(len(names))[member]
-    order = np.argsort(place, kind="stable")
-    sizes = np.bincount(place)
-    fitting = int(np.searchsorted(np.cumsum(sizes), MAX_IMAGES, side="right"))
-    return np.sort(rows[order[: max(int(sizes[:fitting].sum()), 0) or MAX_IMAGES]])
+    if unknown := sorted({*truth, *images.label.tolist()} - set(classes)):
+        raise DataError(f"The labels {unknown} are none of the model's classes {list(classes)}. Train it again.")
+    projection = Projection.fit(raw)
+    _, member = np.unique(np.array(list(group), dtype=np.str_), return_inverse=True)
+    described = replace(images, features=projection.apply(raw))
+    return Reference(described, np.array(list(truth)), member, tuple(classes), kind, projection)
 
 
 def _codes(values: np.ndarray, names: Sequence[str]) -> np.ndarray:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import io
 import pickle
+from typing import Any
 
 import numpy as np
 import pytest
 
-from darkroom.drift import Reference, build_reference, pixel_statistics
+from darkroom.drift import Images, Reference, build_reference, choose_images, pixel_statistics
 from darkroom.drift.reference import MAX_FEATURES, MAX_IMAGES, Projection
 from darkroom.errors import DataError, ModelError
 from tests.drifting import CLASSES, WIDTH, measured, reference_of
@@ -27,27 +28,35 @@ def it_comes_back_as_it_was_written() -> None:
     assert (back.classes, back.kind, back.groups) == (CLASSES, "embedding", 200)
 
 
-def it_keeps_a_bounded_number_of_whole_groups() -> None:
+def it_chooses_a_bounded_number_of_whole_groups() -> None:
     count = 3 * MAX_IMAGES
-    images, raw = measured(count, 1)
+    ids = [f"{number:05}" for number in range(count)]
     group = [f"p{number // 3}" for number in range(count)]
-    reference = build_reference(images, images.label.tolist(), group, CLASSES, raw, "embedding")
-    assert MAX_IMAGES - 3 < len(reference) <= MAX_IMAGES
-    assert set(np.bincount(reference.group)) == {3}
-    assert len(reference.to_bytes()) < 500_000
-    alone = build_reference(images, images.label.tolist(), ["one"] * count, CLASSES, raw, "embedding")
-    assert len(alone) == MAX_IMAGES
-    wide = build_reference(images, images.label.tolist(), group, CLASSES, np.tile(raw, (1, 20)), "embedding")
-    assert len(wide.to_bytes()) < 1_000_000
-
-
-def it_keeps_one_of_each_cluster_of_duplicates() -> None:
-    images, raw = measured(100, 2)
+    rows = choose_images(ids, group, [None] * count)
+    assert MAX_IMAGES - 3 < len(rows) <= MAX_IMAGES
+    assert set(np.bincount([number // 3 for number in rows.tolist()])) == {0, 3}
+    assert len(choose_images(ids, ["one"] * count, [None] * count)) == MAX_IMAGES
+    np.testing.assert_array_equal(rows, choose_images(ids, group, [None] * count))
     clusters = ["a"] * 10 + ["b"] * 5 + [None] * 85
-    reference = build_reference(
-        images, images.label.tolist(), images.ids, CLASSES, raw, "embedding", duplicates=clusters
-    )
-    assert len(reference) == 87
+    assert choose_images(ids[:100], group[:100], clusters).tolist() == [0, 10, *range(15, 100)]
+    assert len(choose_images([], [], [])) == 0
+
+
+def it_is_small() -> None:
+    images, raw = measured(MAX_IMAGES, 1)
+    for copies, most in ((1, 500_000), (20, 1_100_000)):
+        wide = np.tile(raw, (1, copies))
+        made = build_reference(images, images.label.tolist(), images.ids, CLASSES, wide, "embedding")
+        assert len(made.to_bytes()) < most
+    with pytest.raises(DataError, match="2,000"):
+        build_reference(*_of(measured(MAX_IMAGES + 1, 1)))
+    with pytest.raises(DataError, match="Got 0"):
+        build_reference(*_of(measured(0, 1)))
+
+
+def _of(made: tuple[Images, np.ndarray]) -> tuple[Any, ...]:
+    images, raw = made
+    return images, images.label.tolist(), images.ids, CLASSES, raw, "embedding"
 
 
 def it_brings_every_feature_to_its_own_spread_and_at_most_64() -> None:
