@@ -127,12 +127,15 @@ class Calibration:
     def statistics(self, images: Images, signals: list[str]) -> np.ndarray:
         """float64[signals] of one day."""
         rows, slices = self.encoder.encode(images, signals)
-        mean = rows.mean(axis=0, dtype=np.float64)
-        found = []
-        for signal, place in zip(signals, slices, strict=True):
+        return self.distances(rows.mean(axis=0, dtype=np.float64), signals, slices)
+
+    def distances(self, mean: np.ndarray, signals: list[str], slices: list[slice]) -> np.ndarray:
+        """float64[signals] of a day whose encoded rows have this mean; ``slices`` as ``Encoder.encode`` gave them."""
+        found = np.empty(len(signals))
+        for position, (signal, place) in enumerate(zip(signals, slices, strict=True)):
             ours = self._slices[self.signals.index(signal)]
-            found.append(float((((mean[place] - self._center[ours]) ** 2) * self._weight[ours]).sum()))
-        return np.array(found)
+            found[position] = (((mean[place] - self._center[ours]) ** 2) * self._weight[ours]).sum()
+        return found
 
     def p_values(self, statistics: np.ndarray, signals: list[str]) -> tuple[np.ndarray, np.ndarray, float]:
         """For each signal its p-value, and the one corrected for looking at all of them; last the smallest corrected.

@@ -5,9 +5,12 @@ from __future__ import annotations
 import io
 import zipfile
 from dataclasses import replace
+from datetime import UTC, datetime
 from typing import Any
 
+import deltalake
 import numpy as np
+import pyarrow as pa
 import pytest
 
 from darkroom.contract import images_table, predictions_table
@@ -38,16 +41,12 @@ def packaged(lake: Storage, measured: bool = True) -> Any:
         for row in rows:
             seen = measure(lake.read(row["uri"]))
             row |= {name: getattr(seen, name) for name in ("mean", "std", "min", "max", "width", "height", "mode")}
-        import pyarrow as pa
-
         table.commit({"version": "v1"}, pa.Table.from_pylist(rows, schema=table.spec.schema), {"again": True})
     return build_package(lake, {**dataset, "model": "lamps", "seed": 0}, CONFIG, bright_or_dark())
 
 
 def rows_of(lake: Storage, package: str, files: dict[str, bytes]) -> Any:
     """What batch inference would write for some files."""
-    import pyarrow as pa
-
     for name, data in files.items():
         lake.write(name, data)
     model = load_package(lake, package)
@@ -99,6 +98,20 @@ def it_is_silent_about_packages_and_rows_from_before(lake: Storage) -> None:
     built = packaged(lake)
     report = check_rows(load_package(lake, built.path).reference, old)
     assert (report.state, set(report.skipped)) == ("checked", {"embedding"})
+
+
+def it_adds_the_column_to_a_table_from_before(lake: Storage) -> None:
+    spec = predictions_table("lamps")
+    before = replace(spec, schema=spec.schema.remove(spec.schema.get_field_index("embedding")))
+    text = {name: "x" for name in ("image_id", "path", "model", "model_version", "run_id", "transform_hash")}
+    row = text | {"dataset_version": "v1", "size_bytes": 1, "predicted_at": datetime(2026, 1, 2, tzinfo=UTC)}
+    days = [{"dt": f"2026-01-0{day}", "feed": "clinic", "origin": "batch"} for day in (1, 2)]
+    Table(lake, before).commit(days[0], pa.Table.from_pylist([row | days[0]], schema=before.schema), {})
+    after = pa.Table.from_pylist([row | days[1] | {"embedding": [0.5, -1.0]}], schema=spec.schema)
+    Table(lake, spec).commit(days[1], after, {})
+    assert Table(lake, spec).read()["embedding"].to_pylist() == [None, [0.5, -1.0]]
+    named = deltalake.DeltaTable(Table(lake, spec).uri).schema().to_arrow()
+    assert "embedding" in [field.name for field in named]
 
 
 def it_gives_an_image_the_same_features_beside_any_others(lake: Storage) -> None:
