@@ -75,6 +75,7 @@ class Measured:
     val: np.ndarray  # bool[N]
     drifted: np.ndarray  # bool[N]: measured after each drift, too
     threshold: float
+    train: np.ndarray  # float32[T, D]: embeddings of images that were trained on
     values: dict[str, np.ndarray]  # drift key -> float32[M, 7 + 2 + D]
     mode: dict[str, np.ndarray]
 
@@ -190,7 +191,7 @@ def measured(source: Source, folder: Path, processes: int = 2) -> Measured:
     val = np.arange(len(rest)) < val_end - train_end
     drifted = (np.arange(len(rest)) >= val_end - train_end) & (np.arange(len(rest)) < val_end - train_end + DRIFTED)
     path = folder / f"{source.name}.npz"
-    facts = Measured(source.name, source.truth[rest], source.patient[rest], val, drifted, 0.5, {}, {})
+    facts = Measured(source.name, source.truth[rest], source.patient[rest], val, drifted, 0.5, np.zeros((0, 0)), {}, {})
     if path.is_file():
         with np.load(path, allow_pickle=False) as stored:
             return _with(facts, {name: stored[name] for name in stored.files})
@@ -200,6 +201,8 @@ def measured(source: Source, folder: Path, processes: int = 2) -> Measured:
     print(f"{source.name}: {len(train)} trained on in {time.monotonic() - started:.0f} s", flush=True)
     arrays: dict[str, np.ndarray] = {"threshold": np.array(threshold)}
     with get_context("fork").Pool(processes, _start, (source, package)) as pool:
+        parts = pool.map(_measure, [(DRIFTS[:1], part.tolist()) for part in np.array_split(train, 50)])
+        arrays["train"] = np.concatenate([part[0][0][:, len(NUMBERS) + 2 :] for part in parts])
         for rows, drifts in ((rest, DRIFTS[:1]), (rest[drifted], DRIFTS[1:])):
             tasks = [(drifts, part.tolist()) for part in np.array_split(rows, len(rows) // 20)]
             parts = pool.map(_measure, tasks, chunksize=1)
@@ -216,7 +219,7 @@ def _with(facts: Measured, arrays: dict[str, np.ndarray]) -> Measured:
     keys = [key_of(drift) for drift in DRIFTS]
     values = {key: arrays[f"values {key}"] for key in keys}
     mode = {key: arrays[f"mode {key}"] for key in keys}
-    return replace(facts, threshold=float(arrays["threshold"]), values=values, mode=mode)
+    return replace(facts, threshold=float(arrays["threshold"]), train=arrays["train"], values=values, mode=mode)
 
 
 def _trained(source: Source, train: np.ndarray, val: np.ndarray, processes: int) -> tuple[bytes, float]:

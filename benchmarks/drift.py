@@ -23,7 +23,17 @@ from pathlib import Path
 import numpy as np
 from _drift_images import CLASSES, MAGNITUDES, PLAIN, ROOT, STORED, VAL, Measured, key_of, measured, phantoms, xrays
 
-from darkroom.drift import AlarmPolicy, Calibration, Images, Reference, build_reference, calibrate, check, judge
+from darkroom.drift import (
+    AlarmPolicy,
+    Calibration,
+    Images,
+    Projection,
+    Reference,
+    build_reference,
+    calibrate,
+    check,
+    judge,
+)
 
 DAY, QUIET_DAYS, RUNS = 200, 300, 100
 REFERENCES = 20  # other draws of the validation images, to see how much false alarms depend on that draw
@@ -68,7 +78,13 @@ def encoded(data: Measured, val: np.ndarray, drifts: Sequence[tuple[str, float]]
     chosen = np.flatnonzero(val)
     truth = [CLASSES[k] for k in data.truth[chosen]]
     reference = build_reference(
-        images.take(chosen), truth, data.patient[chosen].tolist(), CLASSES, raw[chosen], "embedding"
+        images.take(chosen),
+        truth,
+        data.patient[chosen].tolist(),
+        CLASSES,
+        "embedding",
+        Projection.fit(data.train),
+        raw[chosen],
     )
     calibration = calibrate(reference, DAY)
     rows, slices = {}, []

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
 
-from darkroom.drift import Images, Reference, build_reference
+from darkroom.drift import Images, Projection, Reference, build_reference
 
 CLASSES = ("NORMAL", "PNEUMONIA")
 WIDTH = 96
@@ -37,7 +38,13 @@ def reference_of(count: int = 400, seed: int = 0, **changes: Any) -> Reference:
     images, raw = measured(count, seed)
     images = replace(images, **changes)
     group = [f"patient {number // 2}" for number in range(count)]
-    return build_reference(images, images.label.tolist(), group, CLASSES, raw, "embedding")
+    return build_reference(images, images.label.tolist(), group, CLASSES, "embedding", projection(), raw)
+
+
+@lru_cache(maxsize=1)
+def projection() -> Projection:
+    """Fitted to images of its own, as to those that a model was trained on."""
+    return Projection.fit(measured(800, 999_999)[1])
 
 
 def day_of(reference: Reference, seed: int, count: int = 200, **drift: Any) -> Images:

@@ -1,19 +1,26 @@
-"""What drift is measured from: the validation images as the model and the manifest see them."""
+"""What drift is measured from: the validation images as the model and the manifest see them.
+
+The projection of the features is fitted to training images: one fitted to val would make all other images look far.
+"""
 
 from __future__ import annotations
+
+from collections import Counter
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from darkroom.contract import VAL, images_table
-from darkroom.drift import Images, Reference, build_reference, choose_images, pixel_statistics
+from darkroom.contract import TRAIN, VAL, images_table
+from darkroom.drift import Images, Projection, Reference, build_reference, choose_images, pixel_statistics
 from darkroom.drift.images import NUMBERS
 from darkroom.metrics import predict_labels
 from darkroom.model import Model, PackageInfo
 from darkroom.storage import Storage
 from darkroom.tables import Table
-from training.data import Examples
+from training.data import Examples, read_examples
+
+TRAIN_IMAGES = 2000
 
 
 def val_reference(
@@ -31,15 +38,33 @@ def val_reference(
     positive = None if info.positive_class is None else val.classes.index(info.positive_class)
     chosen = predict_labels(probabilities[rows], positive, info.threshold)
     score = probabilities[rows, chosen].astype(np.float32)
-    pixels = val.pixels[rows]
+    train = read_examples(lake, info.dataset, _some_of_train(split), TRAIN, model.transform)
     return build_reference(
         Images(ids, *_measured(lake, info, ids), names[chosen], score),
         names[val.truth[rows]].tolist(),
         [val.group[row] for row in rows.tolist()],
         val.classes,
-        model.embed(pixels) if model.can_embed else pixel_statistics(pixels),
         "embedding" if model.can_embed else "pixels",
+        Projection.fit(_raw(model, train.pixels)),
+        _raw(model, val.pixels[rows]),
     )
+
+
+def _raw(model: Model, pixels: np.ndarray) -> np.ndarray:
+    return model.embed(pixels) if model.can_embed else pixel_statistics(pixels)
+
+
+def _some_of_train(split: pa.Table) -> pa.Table:
+    """The split with at most about TRAIN_IMAGES of train, as many of each class: those with the smallest ids."""
+    labels, parts = split["label"].to_pylist(), split["split"].to_pylist()
+    most = max(1, TRAIN_IMAGES // len(set(labels)))
+    seen: Counter[str] = Counter()
+    kept = np.ones(split.num_rows, dtype=bool)
+    for row in np.argsort(np.array(split["content_id"].to_pylist()), kind="stable").tolist():
+        if parts[row] == TRAIN:
+            seen[labels[row]] += 1
+            kept[row] = seen[labels[row]] <= most
+    return split.filter(pa.array(kept))
 
 
 def _measured(lake: Storage, info: PackageInfo, content_ids: list[str]) -> tuple[np.ndarray, np.ndarray]:

@@ -10,7 +10,7 @@ from darkroom.drift.calibration import Calibration, calibrate
 from darkroom.drift.check import check, check_rows
 from darkroom.drift.images import Images, images_of_rows, pixel_statistics
 from darkroom.drift.performance import Performance, compare_performance
-from darkroom.drift.reference import Reference, build_reference, choose_images
+from darkroom.drift.reference import Projection, Reference, build_reference, choose_images
 from darkroom.drift.report import DriftReport, Signal, Unlike
 
 __all__ = [
@@ -20,6 +20,7 @@ __all__ = [
     "DriftReport",
     "Images",
     "Performance",
+    "Projection",
     "Reference",
     "Signal",
     "Unlike",

@@ -85,19 +85,28 @@ def check(
 
 
 def most_unlike(reference: Reference, images: Images, count: int = SHOWN_UNLIKE) -> tuple[Unlike, ...]:
-    """The images furthest from the reference: by the mean distance to their five nearest reference images.
+    """The images furthest from the reference, by the embedding or by sizes and intensities, whichever is further.
 
-    Distances are taken over the features and the numbers of an image, each in spreads of the reference.
+    Far is the mean distance to the five nearest reference images, as a multiple of what 95 % of the reference's own
+    images have at most.
     """
-    with_features = images.features is not None
-    known = _positions(reference, reference.images, with_features)
-    inside = _nearest(known, known, own=True)
-    distances = _nearest(_positions(reference, images, with_features), known, own=False)
-    order = np.argsort(-distances, kind="stable")[:count]
-    ordered = np.sort(inside)
+    known, found = _parts(reference, reference.images), _parts(reference, images)
+    own, ours = [], []
+    for name in found:
+        inside = _nearest(known[name], known[name], own=True)
+        usual = max(float(np.quantile(inside, 0.95)), 1e-9)
+        own.append(inside / usual)
+        ours.append(_nearest(found[name], known[name], own=False) / usual)
+    ordered, distances = np.sort(np.max(own, axis=0)), np.max(ours, axis=0)
+    furthest = np.argmax(ours, axis=0)
     return tuple(
-        Unlike(images.ids[k], float(distances[k]), float(np.searchsorted(ordered, distances[k]) / len(ordered)))
-        for k in order.tolist()
+        Unlike(
+            images.ids[row],
+            float(distances[row]),
+            list(found)[furthest[row]],
+            float(np.searchsorted(ordered, distances[row]) / len(ordered)),
+        )
+        for row in np.argsort(-distances, kind="stable")[:count].tolist()
     )
 
 
@@ -140,17 +149,15 @@ def _comparable(reference: Reference, images: Images, left_out: Counter[str]) ->
     return images.take(np.flatnonzero(usable)), skipped
 
 
-def _positions(reference: Reference, images: Images, with_features: bool) -> np.ndarray:
-    """float32[N, K]: features and numbers in spreads of the reference; what is not known counts as usual."""
+def _parts(reference: Reference, images: Images) -> dict[str, np.ndarray]:
+    """What distances are taken over, float32[N, K] each; measurements in spreads of the reference, unknown as usual."""
     known = np.nan_to_num(reference.images.numbers)
     middle = np.median(known, axis=0)
     low, high = np.quantile(known, [0.16, 0.84], axis=0)
     spread = np.maximum((high - low) / 2, 0.02 * np.abs(middle) + 1e-3)
     numbers = np.clip(np.nan_to_num((images.numbers - middle) / spread), -_FAR, _FAR)
-    if not with_features:
-        return numbers.astype(np.float32)
-    assert images.features is not None
-    return np.concatenate([numbers, images.features], axis=1).astype(np.float32)
+    parts = {"measurements": numbers.astype(np.float32)}
+    return parts if images.features is None else {"embedding": images.features} | parts
 
 
 def _nearest(points: np.ndarray, known: np.ndarray, *, own: bool) -> np.ndarray:

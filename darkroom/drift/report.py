@@ -27,10 +27,15 @@ class Signal:
 
 @dataclass(frozen=True)
 class Unlike:
-    """One image and how far it is from the reference; ``rank`` is the share of reference images that are nearer."""
+    """One image far from the reference: ``distance`` is 1 for the furthest of 95 % of the reference's own images.
+
+    ``by`` says what it is far by: "embedding" or "measurements" (sizes, intensities); ``rank`` is the share of
+    reference images that are nearer.
+    """
 
     image_id: str
     distance: float
+    by: str
     rank: float
 
 

@@ -32,6 +32,15 @@ def it_gives_uniform_p_values_on_undrifted_days() -> None:
     assert (p <= 0.005).mean() <= 0.02
 
 
+def it_stays_quiet_on_days_larger_than_the_reference() -> None:
+    values = []
+    for seed in range(20):
+        one = reference_of(120, seed=seed)
+        values.append(check(one, day_of(one, seed, count=1500), calibration=calibrate(one, 1500, rounds=1000)).p)
+    assert 0.2 < np.median(np.array(values, dtype=float)) < 0.8
+    assert np.mean(np.array(values, dtype=float) <= 0.05) <= 0.25
+
+
 @pytest.mark.parametrize(
     ("drifted", "signal"),
     [
@@ -93,8 +102,10 @@ def it_names_the_images_most_unlike_the_reference(reference: Reference) -> None:
     numbers = calm.numbers.copy()
     numbers[42, 0] = 255
     report = check(reference, replace(calm, features=features, numbers=numbers))
-    assert {report.unlike[0].image_id, report.unlike[1].image_id} == {calm.ids[17], calm.ids[42]}
+    first = {unlike.image_id: unlike.by for unlike in report.unlike[:2]}
+    assert first == {calm.ids[17]: "embedding", calm.ids[42]: "measurements"}
     assert report.unlike[0].rank == 1
+    assert report.unlike[0].distance > 1.2
     assert [far.distance for far in report.unlike] == sorted((far.distance for far in report.unlike), reverse=True)
 
 

@@ -15,8 +15,7 @@ import pytest
 
 from darkroom.contract import images_table, predictions_table
 from darkroom.decode import ImageFile
-from darkroom.drift import check_rows, images_of_rows
-from darkroom.drift.reference import Projection
+from darkroom.drift import Projection, check_rows, images_of_rows
 from darkroom.errors import ModelError
 from darkroom.imagestats import measure
 from darkroom.model import load_package, pack, write_package
@@ -103,7 +102,7 @@ def it_is_silent_about_packages_and_rows_from_before(lake: Storage) -> None:
 def it_adds_the_column_to_a_table_from_before(lake: Storage) -> None:
     spec = predictions_table("lamps")
     before = replace(spec, schema=spec.schema.remove(spec.schema.get_field_index("embedding")))
-    text = {name: "x" for name in ("image_id", "path", "model", "model_version", "run_id", "transform_hash")}
+    text = dict.fromkeys(("image_id", "path", "model", "model_version", "run_id", "transform_hash"), "x")
     row = text | {"dataset_version": "v1", "size_bytes": 1, "predicted_at": datetime(2026, 1, 2, tzinfo=UTC)}
     days = [{"dt": f"2026-01-0{day}", "feed": "clinic", "origin": "batch"} for day in (1, 2)]
     Table(lake, before).commit(days[0], pa.Table.from_pylist([row | days[0]], schema=before.schema), {})

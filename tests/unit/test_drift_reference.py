@@ -12,7 +12,7 @@ import pytest
 from darkroom.drift import Images, Reference, build_reference, choose_images, pixel_statistics
 from darkroom.drift.reference import MAX_FEATURES, MAX_IMAGES, Projection
 from darkroom.errors import DataError, ModelError
-from tests.drifting import CLASSES, WIDTH, measured, reference_of
+from tests.drifting import CLASSES, WIDTH, measured, projection, reference_of
 
 pytestmark = pytest.mark.unit
 
@@ -46,7 +46,8 @@ def it_is_small() -> None:
     images, raw = measured(MAX_IMAGES, 1)
     for copies, most in ((1, 500_000), (20, 1_100_000)):
         wide = np.tile(raw, (1, copies))
-        made = build_reference(images, images.label.tolist(), images.ids, CLASSES, wide, "embedding")
+        fitted = Projection.fit(wide)
+        made = build_reference(images, images.label.tolist(), images.ids, CLASSES, "embedding", fitted, wide)
         assert len(made.to_bytes()) < most
     with pytest.raises(DataError, match="2,000"):
         build_reference(*_of(measured(MAX_IMAGES + 1, 1)))
@@ -56,18 +57,20 @@ def it_is_small() -> None:
 
 def _of(made: tuple[Images, np.ndarray]) -> tuple[Any, ...]:
     images, raw = made
-    return images, images.label.tolist(), images.ids, CLASSES, raw, "embedding"
+    return images, images.label.tolist(), images.ids, CLASSES, "embedding", projection(), raw
 
 
-def it_brings_every_feature_to_its_own_spread_and_at_most_64() -> None:
-    _, raw = measured(300, 3)
+def it_brings_every_direction_to_one_spread_and_keeps_at_most_64() -> None:
+    _, raw = measured(600, 3)
     for width in (1, 8, WIDTH):
         values = raw[:, :width] * np.logspace(-3, 3, width)
         projected = Projection.fit(values).apply(values)
-        assert projected.shape == (300, min(width, MAX_FEATURES))
-        assert projected.std(axis=0).mean() == pytest.approx(1, abs=0.2)
-    constant = np.column_stack([raw[:, 0], np.full(300, 7.0)])
+        assert projected.shape == (600, min(width, MAX_FEATURES))
+        assert projected.std(axis=0).mean() == pytest.approx(0.9, abs=0.12)
+    constant = np.column_stack([raw[:, 0], np.full(600, 7.0)])
     assert np.isfinite(Projection.fit(constant).apply(constant + 100)).all()
+    assert Projection.fit(raw[:5]).apply(raw).shape == (600, 5)
+    assert (Projection.fit(np.zeros((5, 3))).apply(np.ones((2, 3))) == 0).all()
     with pytest.raises(DataError, match="another model"):
         Projection.fit(raw).apply(raw[:, :5])
 
@@ -76,7 +79,10 @@ def it_refuses_features_that_are_not_finite() -> None:
     images, raw = measured(60, 4)
     raw[3, 3] = np.nan
     with pytest.raises(DataError, match="finite"):
-        build_reference(images, images.label.tolist(), images.ids, CLASSES, raw, "embedding")
+        build_reference(*_of((images, raw)))
+    images, raw = measured(60, 4)
+    with pytest.raises(DataError, match="NORMAL"):
+        build_reference(images, images.label.tolist(), images.ids, ("A", "B"), "embedding", projection(), raw)
 
 
 class _Trap:
