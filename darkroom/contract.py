@@ -94,6 +94,8 @@ PREDICTIONS_SCHEMA = pa.schema(
         pa.field("min", pa.float64()),
         pa.field("max", pa.float64()),
         pa.field("problem", pa.string()),
+        # For drift: at most 64 features, projected as the model's drift reference says; null: it has none.
+        pa.field("embedding", pa.list_(pa.float32())),
         pa.field("predicted_at", pa.timestamp("us", tz="UTC"), nullable=False),  # excluded from equality
         pa.field("dt", pa.string(), nullable=False),  # partition: YYYY-MM-DD
         pa.field("feed", pa.string(), nullable=False),  # partition

@@ -1,8 +1,9 @@
 """Model packages: one zip file on the lake, named by its SHA-256. Written, checked, loaded, and asked to predict.
 
-A package holds ``package.json`` (classes, threshold, transform, what it was trained on) and ``model.onnx``, whose
-input is uint8[N, H, W, C] and whose first output is float32[N, classes]. Nothing in it can execute code when
-loaded: ONNX graphs of standard operators only, with every weight inside the file. TensorFlow is not needed.
+A package holds ``package.json`` (classes, threshold, transform, what it was trained on), ``model.onnx``, whose input is
+uint8[N, H, W, C] and whose first output is float32[N, classes], and where there is one ``reference.npz``, what drift is
+measured from. Nothing in it can execute code when loaded: ONNX graphs of standard operators only, with every weight
+inside the file, and plain arrays. TensorFlow is not needed.
 """
 
 from __future__ import annotations
@@ -18,13 +19,14 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from darkroom.contract import model_package
-from darkroom.errors import ModelError
+from darkroom.drift.reference import Reference
+from darkroom.errors import DataError, ModelError
 from darkroom.metrics import predict_labels
 from darkroom.storage import Storage
 from darkroom.transform import ImageTransform
 
 FORMAT_VERSION = 1
-MANIFEST, GRAPH = "package.json", "model.onnx"
+MANIFEST, GRAPH, REFERENCE = "package.json", "model.onnx", "reference.npz"
 MAX_PACKAGE_BYTES = 4 * 2**30
 BATCH = 32
 STANDARD_DOMAINS = frozenset({"", "ai.onnx", "ai.onnx.ml"})
@@ -61,22 +63,25 @@ class PackageInfo(BaseModel):
         return self
 
 
-def pack(info: PackageInfo, graph: bytes) -> bytes:
+def pack(info: PackageInfo, graph: bytes, reference: Reference | None = None) -> bytes:
     """The package as one zip file: equal content, equal bytes."""
     content = info.model_dump(mode="json")
     manifest = json.dumps(content, sort_keys=True, indent=1, ensure_ascii=False, allow_nan=False).encode()
+    members = {MANIFEST: manifest, GRAPH: graph} | ({REFERENCE: reference.to_bytes()} if reference else {})
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as archive:
-        for name, data in ((MANIFEST, manifest), (GRAPH, graph)):
+        for name, data in members.items():
             member = zipfile.ZipInfo(name, _ZIP_TIME)
             member.external_attr = 0o644 << 16
             archive.writestr(member, data)
     return buffer.getvalue()
 
 
-def write_package(lake: Storage, model: str, info: PackageInfo, graph: bytes) -> tuple[str, str]:
+def write_package(
+    lake: Storage, model: str, info: PackageInfo, graph: bytes, reference: Reference | None = None
+) -> tuple[str, str]:
     """Checks that the package loads, then puts it on the lake. Returns its path and its id (SHA-256)."""
-    data = pack(info, graph)
+    data = pack(info, graph, reference)
     load_package(lake, data)
     package_id = hashlib.sha256(data).hexdigest()
     path = model_package(model, package_id)
@@ -87,10 +92,13 @@ def write_package(lake: Storage, model: str, info: PackageInfo, graph: bytes) ->
 class Model:
     """A loaded package. Not shared between threads or processes: each worker loads its own."""
 
-    def __init__(self, info: PackageInfo, graph: bytes, package_id: str, threads: int) -> None:
+    def __init__(
+        self, info: PackageInfo, graph: bytes, package_id: str, threads: int, reference: Reference | None = None
+    ) -> None:
         import onnxruntime
 
         self.info = info
+        self.reference = reference  # what drift is measured from; None: the package was made without one
         self.package_id = package_id
         self.classes = info.classes
         self.transform = _transform(info)
@@ -111,7 +119,7 @@ class Model:
 
         Raises ModelError for another shape or dtype.
         """
-        return self._run(pixels, 0, len(self.classes))
+        return self._run(pixels, [0])[0]
 
     @property
     def can_embed(self) -> bool:
@@ -121,7 +129,16 @@ class Model:
         """float32[N, D]: the features that the last layer sees. Raises ModelError where the model has none."""
         if not self.can_embed:
             raise ModelError(f"The model of {self.info.config} gives no embeddings. Use one trained by Keras.")
-        return self._run(pixels, 1, None)
+        return self._run(pixels, [1])[0]
+
+    def predict_with_features(self, pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
+        """``predict`` and, in the same pass, float32[N, K] features for drift; None without a reference."""
+        if self.reference is None:
+            return self.predict(pixels), None
+        if self.reference.kind == "pixels":
+            return self.predict(pixels), self.reference.features(None, pixels)
+        probabilities, embedding = self._run(pixels, [0, 1])
+        return probabilities, self.reference.features(embedding, pixels)
 
     def labels(self, probabilities: np.ndarray) -> tuple[list[str], np.ndarray]:
         """The label of each row of float[N, classes] and that label's probability, float64[N]."""
@@ -134,22 +151,18 @@ class Model:
         positive = None if self.info.positive_class is None else self.classes.index(self.info.positive_class)
         return predict_labels(np.asarray(probabilities), positive, self.info.threshold)
 
-    def _run(self, pixels: np.ndarray, output: int, width: int | None) -> np.ndarray:
+    def _run(self, pixels: np.ndarray, outputs: list[int]) -> list[np.ndarray]:
         shape = self.info.input_shape
         if pixels.dtype != np.uint8 or pixels.ndim != 4 or pixels.shape[1:] != shape:
             raise ModelError(
                 f"Got pixels {pixels.dtype}{list(pixels.shape)}. Expected uint8[N, {', '.join(map(str, shape))}]. "
                 "Make them with the model's own transform."
             )
-        names = [self._session.get_outputs()[output].name]
+        names = [self._session.get_outputs()[output].name for output in outputs]
         feed = self._session.get_inputs()[0].name
-        parts = [
-            self._session.run(names, {feed: np.ascontiguousarray(pixels[start : start + BATCH])})[0]
-            for start in range(0, len(pixels), BATCH)
-        ]
-        if not parts:
-            return np.zeros((0, width or 0), dtype=np.float32)
-        return np.concatenate(parts).astype(np.float32, copy=False)
+        starts = range(0, max(len(pixels), 1), BATCH)  # no image is a batch, too: it tells the outputs' widths
+        parts = [self._session.run(names, {feed: np.ascontiguousarray(pixels[k : k + BATCH])}) for k in starts]
+        return [np.concatenate(found).astype(np.float32, copy=False) for found in zip(*parts, strict=True)]
 
     def _check_shapes(self) -> None:
         """One blank image through the graph: what comes out must fit the classes."""
@@ -167,6 +180,19 @@ class Model:
                 f"The model of {self.info.config} gives {out.shape} for one blank image. "
                 f"Expected {(1, len(self.classes))} finite numbers. Train it again."
             )
+        if self.reference is not None:
+            self._check_reference(self.reference)
+
+    def _check_reference(self, reference: Reference) -> None:
+        if reference.classes != self.classes or (reference.kind == "embedding" and not self.can_embed):
+            raise ModelError(
+                f"The drift reference of {self.info.config} is for the classes {list(reference.classes)} and a model's "
+                f"{reference.kind}: another model's. Train it again."
+            )
+        try:
+            self.predict_with_features(np.zeros((1, *self.info.input_shape), dtype=np.uint8))
+        except DataError as error:
+            raise ModelError(f"The drift reference of {self.info.config} does not fit it: {error}") from error
 
 
 def load_package(lake: Storage, source: str | bytes, *, package_id: str | None = None, threads: int = 1) -> Model:
@@ -189,23 +215,25 @@ def load_package(lake: Storage, source: str | bytes, *, package_id: str | None =
             f"The model package {package_id[:12]} is damaged: its content has the SHA-256 {found[:12]}. "
             "Restore the file from a copy of the lake, or train again."
         )
-    manifest, graph = _unpack(data)
-    info = _info(manifest)
-    _check_graph(graph)
-    return Model(info, graph, found, threads)
+    members = _unpack(data)
+    info = _info(members[MANIFEST])
+    _check_graph(members[GRAPH])
+    reference = Reference.from_bytes(members[REFERENCE]) if REFERENCE in members else None
+    return Model(info, members[GRAPH], found, threads, reference)
 
 
-def _unpack(data: bytes) -> tuple[bytes, bytes]:
+def _unpack(data: bytes) -> dict[str, bytes]:
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
             members = {member.filename: member for member in archive.infolist()}
-            if set(members) != {MANIFEST, GRAPH} or len(archive.infolist()) != 2:
+            if set(members) - {REFERENCE} != {MANIFEST, GRAPH} or len(archive.infolist()) != len(members):
                 raise ModelError(
-                    f"A model package holds {sorted(members)}. Expected {MANIFEST} and {GRAPH} and nothing else."
+                    f"A model package holds {sorted(members)}. Expected {MANIFEST} and {GRAPH}, {REFERENCE} where "
+                    "drift is measured, and nothing else."
                 )
             if sum(member.file_size for member in members.values()) > MAX_PACKAGE_BYTES:
                 raise ModelError(f"A model package unpacks to more than {MAX_PACKAGE_BYTES:,} bytes and is refused.")
-            return archive.read(MANIFEST), archive.read(GRAPH)
+            return {name: archive.read(name) for name in members}
     except (zipfile.BadZipFile, NotImplementedError, RuntimeError, OSError) as error:
         raise ModelError(f"A model package is no readable zip file ({error}). Train it again.") from error
 

@@ -136,7 +136,7 @@ def worker_model(lake: Storage, champion: ChampionOfRequest) -> Model:
 
 
 def classify_files(lake: Storage, model: Model, files: Sequence[tuple[str, int]]) -> list[dict[str, Any]]:
-    """The rows of some (path, size) on the lake: image_id, path, label, score, probabilities, measurements, problem."""
+    """The rows of some (path, size) on the lake: image_id, path, what the model says, measurements, problem."""
     rows: list[dict[str, Any]] = []
     pixels: list[np.ndarray] = []
     positions: list[int] = []
@@ -152,6 +152,7 @@ def classify_files(lake: Storage, model: Model, files: Sequence[tuple[str, int]]
             "label": None,
             "score": None,
             "probabilities": None,
+            "embedding": None,
             **{name: getattr(seen, name) for name in ("width", "height", "mode", "mean", "std", "min", "max")},
         }
         if seen.problem is None:
@@ -162,13 +163,16 @@ def classify_files(lake: Storage, model: Model, files: Sequence[tuple[str, int]]
                 row["problem"] = problem.message
         rows.append(row)
     if pixels:
-        probabilities = model.predict(np.stack(pixels))
+        probabilities, features = model.predict_with_features(np.stack(pixels))
         if not np.isfinite(probabilities).all():
             broken = positions[int(np.flatnonzero(~np.isfinite(probabilities).all(axis=1))[0])]
             raise ModelError(f"The model gives no finite probabilities for {rows[broken]['path']}. Train it again.")
         labels, scores = model.labels(probabilities)
         for at, label, score, row_of in zip(positions, labels, scores.tolist(), probabilities.tolist(), strict=True):
             rows[at] |= {"label": label, "score": score, "probabilities": row_of}
+        if features is not None:
+            for at, row_of in zip(positions, features, strict=True):
+                rows[at]["embedding"] = row_of
     return rows
 
 

@@ -13,8 +13,9 @@ from darkroom.metrics import choose_threshold, flat_metrics, score
 from darkroom.model import PackageInfo, load_package, pack, write_package
 from darkroom.storage import Storage
 from training.config import KerasConfig, MllibConfig
-from training.data import Examples, read_examples, read_split
+from training.data import read_examples, read_split
 from training.plots import confusion_figure, roc_figure
+from training.reference import val_reference
 
 THREADS = 2
 
@@ -39,10 +40,9 @@ class Built:
 
 
 def build_package(lake: Storage, task: Mapping[str, Any], config: KerasConfig | MllibConfig, graph: bytes) -> Built:
-    """Chooses the threshold on val, measures, and writes the package."""
-    val = read_examples(
-        lake, task["dataset"], read_split(lake, task["dataset"], task["split_id"]), "val", config.transform
-    )
+    """Chooses the threshold on val, measures, and writes the package with what drift is measured from."""
+    split = read_split(lake, task["dataset"], task["split_id"])
+    val = read_examples(lake, task["dataset"], split, "val", config.transform)
     classes = val.classes
     positive = None
     if len(classes) == 2:
@@ -62,20 +62,17 @@ def build_package(lake: Storage, task: Mapping[str, Any], config: KerasConfig | 
         seed=task["seed"],
         input_shape=config.transform.shape,
     )
-    probabilities = predict_examples(lake, pack(info, graph), val)
+    model = load_package(lake, pack(info, graph), threads=THREADS)
+    probabilities = model.predict(val.pixels)
     threshold = None
     if positive is not None:
         column = classes.index(positive)
         threshold = choose_threshold(val.truth == column, probabilities[:, column])
     measured = score(val.truth, probabilities, classes, positive, threshold)
     info = info.model_copy(update={"threshold": threshold, "metrics": measured})
-    path, package_id = write_package(lake, task["model"], info, graph)
+    reference = val_reference(lake, model, info, split, val, probabilities)
+    path, package_id = write_package(lake, task["model"], info, graph, reference)
     return Built(path, package_id, info, measured, val.truth, probabilities)
-
-
-def predict_examples(lake: Storage, package: str | bytes, examples: Examples) -> np.ndarray:
-    """float32[N, classes] of a package (its lake path or bytes) for the pixels of a part of a split."""
-    return load_package(lake, package, threads=THREADS).predict(examples.pixels)
 
 
 def figures_of(
