@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 
 from airflow.sdk import CronPartitionTimetable, dag
 from darkroom_airflow import flows
-from darkroom_airflow.common import DEFAULT_ARGS
+from darkroom_airflow.common import DATE_IS_LATE, DEFAULT_ARGS
 from darkroom_airflow.forms import params_of
 from darkroom_airflow.operators import SPARK, SparkJobOperator
 
@@ -29,6 +29,7 @@ from darkroom.requests import BatchRequest
     params=params_of(BatchRequest),
     default_args=DEFAULT_ARGS,
     max_active_runs=2,
+    deadline=DATE_IS_LATE,
     tags=["darkroom", "inference"],
     doc_md=__doc__,
 )

@@ -178,6 +178,11 @@ def prediction_reports(model: str, dt: str, feed: str) -> str:
     return f"reports/predictions/{checked_name(model)}/{dt}/{checked_name(feed)}"
 
 
+def drift_reports(model: str, feed: str) -> str:
+    """Folder of what the drift checks of a feed's dates found: <dt>.json and <dt>.html."""
+    return f"reports/drift/{checked_name(model)}/{checked_name(feed)}"
+
+
 def model_package(model: str, package_id: str) -> str:
     """A model package is one zip file, named by the SHA-256 of its content."""
     return f"packages/{checked_name(model)}/{package_id}.zip"

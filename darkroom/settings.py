@@ -46,6 +46,8 @@ class Settings(BaseSettings):
     inbox_wait_seconds: int = Field(0, ge=0, description="How long a scheduled date waits for its inbox. Seconds.")
     inbox_settle_seconds: int = Field(60, ge=0, description="An inbox unchanged for this long is complete. Seconds.")
     self_signup: bool = Field(False, description="Whether people may make viewer logins at /signup; FAB logins only.")
+    alert_connection: str = Field("", description="Airflow connection that alerts are sent to. Empty: the log.")
+    date_hours: float = Field(12, gt=0, description="A date that is not classified so long after its start is told of.")
     spark_connection: str = Field("spark_default", description="Airflow connection that Spark jobs are submitted to.")
 
     @field_validator("home", "samples")

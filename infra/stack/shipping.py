@@ -26,7 +26,8 @@ def shipped() -> tuple[Path, Path]:
     folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "darkroom" / "workers"
     folder.mkdir(parents=True, exist_ok=True)
     identity = f"{hashlib.sha256(LOCK.read_bytes()).hexdigest()[:16]}-py{platform.python_version()}"
-    packed, code = folder / f"environment-{identity}.tar.gz", folder / f"code-{code_digest()}.tar.gz"
+    # Not called .tar.gz: Spark would unpack it for every job, on the driver too.
+    packed, code = folder / f"environment-{identity}.packed", folder / f"code-{code_digest()}.tar.gz"
     with (folder / ".lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not packed.exists():

@@ -2,8 +2,8 @@
 # The Python of Spark's workers. Every job ships this file and a packed environment beside it; the first one on a
 # machine unpacks the environment, and those after it find it there.
 set -eu
-packed=$(ls environment-*.tar.gz)
-target="$DARKROOM_ENVIRONMENTS/${packed%.tar.gz}"
+packed=$(ls environment-*.packed)
+target="$DARKROOM_ENVIRONMENTS/${packed%.packed}"
 if [ ! -d "$target" ]; then
   mkdir -p "$DARKROOM_ENVIRONMENTS"
   (

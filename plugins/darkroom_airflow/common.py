@@ -5,10 +5,21 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Any
 
-from airflow.sdk import Asset, AssetOrTimeSchedule, CronTriggerTimetable, ExceptionRetryPolicy, RetryAction, RetryRule
+from airflow.sdk import (
+    Asset,
+    AssetOrTimeSchedule,
+    AsyncCallback,
+    CronTriggerTimetable,
+    DeadlineAlert,
+    DeadlineReference,
+    ExceptionRetryPolicy,
+    RetryAction,
+    RetryRule,
+)
 from airflow.sdk.api.datamodels._generated import DagRunType
 
 from darkroom.settings import get_settings
+from darkroom_airflow.notify import Alert
 
 DATASETS = Asset(name="darkroom_datasets", uri="darkroom://datasets", group="darkroom")
 PREDICTIONS = Asset(name="darkroom_predictions", uri="darkroom://predictions", group="darkroom")
@@ -26,7 +37,17 @@ DEFAULT_ARGS: dict[str, Any] = {
     "retry_delay": timedelta(seconds=20),
     "retry_policy": RETRY_POLICY,
     "execution_timeout": timedelta(hours=6),
+    "on_failure_callback": Alert(),
 }
+
+# A date that is not classified so long after its run was queued is told of; partitioned runs have no logical date.
+DATE_IS_LATE = DeadlineAlert(
+    reference=DeadlineReference.DAGRUN_QUEUED_AT,
+    interval=timedelta(hours=get_settings().date_hours),
+    callback=AsyncCallback(
+        Alert, kwargs={"text": f"A run of batch_inference has not ended after {get_settings().date_hours:g} hours."}
+    ),
+)
 
 
 def _train_schedule() -> Any:
