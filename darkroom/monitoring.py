@@ -50,7 +50,7 @@ def monitor_date(lake: Storage, model: str, feed: str, dt: str) -> dict[str, Any
         "package": package,
         "model_version": commit["summary"]["model_version"],
         "alarm": alarm.raised,
-        "said": alarm.said,
+        "why": alarm.said,
         "unusual": sorted(unusual),
         "alert": alarm.raised and not told,
         **found.as_dict(),

@@ -37,7 +37,7 @@ def monitoring_page(
             ("alarms", sum(bool(day["alarm"]) for day in days), f"in {plural(len(days), 'day')}"),
         ]
     )
-    text = f"{'An alarm' if today['alarm'] else 'No alarm'}. {found.said} {today['said']}"
+    text = f"{'An alarm' if today['alarm'] else 'No alarm'}. {found.said} {today['why']}"
     page.callout("problem" if today["alarm"] else "warning" if found.p is None else "good", text)
     if any(day["p"] is not None for day in days):
         page.section("Over time")
