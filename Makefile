@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: airflow help setup installed demo test lint types unit kills dags containers integration e2e stack stack-down stack-account test-stack \
+.PHONY: airflow help setup installed demo test lint types unit kills dags containers integration e2e stack stack-down stack-account test-stack test-faults \
   test-crash up containers-up containers-down down status reset bench lock
 
 PY := .darkroom/env/bin/python
@@ -80,8 +80,11 @@ types: setup  ## mypy
 unit kills dags containers integration e2e: setup
 	@$(PY) -m infra.test $@
 
-test-stack: setup  ## the stack's suites: its locked doors, its restarts, faults, and the main job on it
-	@$(PY) -m infra.test faults stack
+test-stack: setup  ## the stack without Docker: the main job on it, its locked doors, its restarts
+	@$(PY) -m infra.test stack
+
+test-faults: setup  ## servers and disks that fail while they are used, on the laptop's lake and on the stack
+	@$(PY) -m infra.test faults stack-faults
 
 test-crash: setup  ## every kill of make test, and the Spark jobs killed at each of their points
 	@$(PY) -m infra.test crash

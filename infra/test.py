@@ -28,6 +28,10 @@ def _pytest(*arguments: str) -> list[str]:
     return [sys.executable, "-m", "pytest", "-q", "--durations=5", *arguments]
 
 
+# Two processes, each with its own servers and Spark session; a file's tests stay together.
+TWO = ("-n", "2", "--dist", "loadfile")
+
+
 def _script(name: str) -> list[str]:
     return [sys.executable, str(ROOT / "benchmarks" / name)]
 
@@ -35,14 +39,15 @@ def _script(name: str) -> list[str]:
 SUITES = {
     "lint": Suite(0.5, [[str(BIN / "ruff"), "check", "."], [str(BIN / "ruff"), "format", "--check", "."]]),
     "types": Suite(0.5, [[str(BIN / "mypy")]]),
-    "unit": Suite(6, [_pytest("tests/unit")]),
+    "unit": Suite(6, [_pytest("tests/unit", *TWO)]),
     "kills": Suite(4, [_pytest("tests/crash/test_crash.py", "-s")]),
     "dags": Suite(0.5, [_pytest("tests/dags")]),
     "containers": Suite(1.5, [_pytest("tests/containers")], kubernetes=True),
-    "integration": Suite(7, [_pytest("tests/integration", "-m", "not faults")]),
+    "integration": Suite(7, [_pytest("tests/integration", "-m", "not faults", *TWO)]),
     "e2e": Suite(10, [_pytest("tests/e2e")]),
     "faults": Suite(5, [_pytest("tests/integration", "-m", "faults")]),
-    "stack": Suite(16, [_pytest("tests/stack")]),
+    "stack": Suite(10, [_pytest("tests/stack", "-m", "not faults")]),
+    "stack-faults": Suite(16, [_pytest("tests/stack", "-m", "faults")]),
     "crash": Suite(60, [_pytest("tests/crash")]),
     "bench": Suite(60, [_script(path.name) for path in sorted((ROOT / "benchmarks").glob("[a-z]*.py"))]),
 }

@@ -13,7 +13,7 @@ from infra.local.client import AirflowClient
 from infra.local.environment import credentials
 from tests.suites.documents import bash_blocks
 
-pytestmark = [pytest.mark.stack, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.stack, pytest.mark.faults, pytest.mark.timeout(900)]
 
 
 def state_of(running, lake):

@@ -13,7 +13,7 @@ from infra.local.client import DONE, AirflowClient
 from tests.stack.conftest import IMAGES
 from tests.stack.test_stack import programs
 
-pytestmark = [pytest.mark.stack, pytest.mark.timeout(1500)]
+pytestmark = [pytest.mark.stack, pytest.mark.faults, pytest.mark.timeout(1500)]
 
 # (DAG, task that is running, seconds into it, program that is killed then)
 KILLS = [

@@ -12,7 +12,7 @@ from infra.stack.environment import BUCKET
 from infra.stack.machine import postgres_bin
 from tests.stack.conftest import member_processes
 
-pytestmark = [pytest.mark.stack, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.stack, pytest.mark.faults, pytest.mark.timeout(900)]
 
 
 def secrets_of(stack, logins):
