@@ -21,6 +21,7 @@ import re
 import secrets
 import sys
 import time
+from collections.abc import Callable
 from typing import Any
 
 import httpx
@@ -221,9 +222,9 @@ def main() -> int:
     adding.add_argument("role", metavar="ROLE", help=", ".join(AIRFLOW_ROLES))
     commands.add_parser("remove", help="ends an account").add_argument("name", metavar="NAME")
     given = vars(parser.parse_args())
-    command = {"ensure": ensure, "add": add, "remove": remove}[given.pop("command")]
+    run: dict[str, Callable[..., str]] = {"ensure": ensure, "add": add, "remove": remove}
     try:
-        print(command(**given), flush=True)
+        print(run[given.pop("command")](**given), flush=True)
     except DarkroomError as error:
         print(f"darkroom: {error}", file=sys.stderr)
         return 1
