@@ -25,4 +25,4 @@ def accounts(stack: Stack, *arguments: str) -> str:
         lines = done.stderr.strip().splitlines()
         told = [line.removeprefix("darkroom: ") for line in lines if line.startswith("darkroom: ")]
         raise CannotRun("\n".join(told or lines[-8:]))
-    return done.stdout.strip().splitlines()[-1]
+    return done.stdout.strip()

@@ -4,7 +4,8 @@
 
 ``ensure`` makes MLflow's roles, the login by which tasks use MLflow, and Airflow's first administrator; it is safe to
 run again. ``add`` makes a person's account in both, or gives it this role and a new password, which is the last word
-of what it prints. ``remove`` ends an account in both. It runs in Airflow's environment, and reads there:
+of the one line on its standard output. ``remove`` ends an account in both. All of it runs in Airflow's environment,
+and reads there:
 
 - MLFLOW_TRACKING_URI, and MLFLOW_TRACKING_USERNAME and _PASSWORD, the tasks' login;
 - MLFLOW_AUTH_ADMIN_USERNAME (admin, where it is not set; Airflow's administrator has the same name) and _PASSWORD;
@@ -22,6 +23,7 @@ import secrets
 import sys
 import time
 from collections.abc import Callable
+from contextlib import redirect_stdout
 from typing import Any
 
 import httpx
@@ -224,7 +226,9 @@ def main() -> int:
     given = vars(parser.parse_args())
     run: dict[str, Callable[..., str]] = {"ensure": ensure, "add": add, "remove": remove}
     try:
-        print(run[given.pop("command")](**given), flush=True)
+        with redirect_stdout(sys.stderr):  # where Airflow logs what it imports
+            said = run[given.pop("command")](**given)
+        print(said, flush=True)
     except DarkroomError as error:
         print(f"darkroom: {error}", file=sys.stderr)
         return 1
