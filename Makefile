@@ -3,7 +3,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 .PHONY: airflow help setup installed demo test lint types unit kills dags containers integration e2e stack stack-down stack-account test-stack test-faults \
-  test-crash up containers-up containers-down down status reset bench lock
+  test-crash up containers-up containers-down containers-account down status reset bench lock
 
 PY := .darkroom/env/bin/python
 # local: Airflow and MLflow alone, on a folder. stack: PostgreSQL, S3 and a Spark cluster too.
@@ -60,6 +60,11 @@ containers-up: setup  ## the stack as containers: make secrets, build, start, wa
 
 containers-down:  ## stop the containers; what they made stays in .darkroom/containers
 	@$(COMPOSE) down
+
+# A container of its own for the one command: the init service alone has the administrators' passwords.
+containers-account:  ## in the containers, as stack-account: NAME=ann ROLE=viewer, editor or admin; ROLE=none ends it
+	@$(COMPOSE) run --rm --no-deps airflow-init /opt/darkroom/bin/accounts.sh \
+	  $(if $(filter none,$(ROLE)),remove "$$NAME",add "$$NAME" "$$ROLE")
 
 airflow: installed  ## Airflow's own command line: make airflow ARGS="backfill create --dag-id batch_inference ..."
 	@$(PY) -m infra.$(PROFILE) airflow $(ARGS)

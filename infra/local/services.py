@@ -214,13 +214,14 @@ def _spawn(local: Local, service: Service, environment: dict[str, str]) -> None:
     pid_file(local, service).write_text(f"{process.pid} {started}")
 
 
-def run_once(local: Local, name: str, command: list[str], environment: dict[str, str], given: str = "") -> None:
-    """Runs a program to its end, with ``given`` as its input. Raises CannotRun with the end of its log."""
+def run_once(local: Local, name: str, command: list[str], environment: dict[str, str]) -> None:
+    """Runs a program to its end. Raises CannotRun with the end of its log."""
     log = local.logs / f"{name}.log"
     with log.open("ab") as file:
         done = subprocess.run(
-            command, input=given.encode(), stdout=file, stderr=subprocess.STDOUT, env=environment, cwd=ROOT, check=False
-        )
+            command, stdin=subprocess.DEVNULL, stdout=file, stderr=subprocess.STDOUT,
+            env=environment, cwd=ROOT, check=False,
+        )  # fmt: skip
     if done.returncode:
         raise CannotRun(f"{name} ended with exit code {done.returncode}. Its log: {log}\n{tail(log)}")
 

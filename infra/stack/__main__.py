@@ -13,7 +13,8 @@ from darkroom.errors import DarkroomError
 from infra.local import services
 from infra.local.__main__ import print_addresses, say
 from infra.local.client import AirflowClient
-from infra.stack import accounts, supervision
+from infra.stack import supervision
+from infra.stack.accounts import accounts
 from infra.stack.environment import Stack, airflow_environment, lake_settings, stack_from_environment
 
 
@@ -45,12 +46,7 @@ def demo(stack: Stack) -> None:
 def account(stack: Stack) -> None:
     """Makes or changes the account NAME with ROLE, or ends it where ROLE is none."""
     name, role = os.environ.get("NAME", ""), os.environ.get("ROLE", "")
-    if role == "none":
-        accounts.remove_account(stack, name)
-        say(f"the account {name} is gone from Airflow and MLflow")
-    else:
-        password = accounts.add_account(stack, name, role)
-        say(f"{name} is {role} in Airflow and MLflow; password {password}")
+    say(accounts(stack, "remove", name) if role == "none" else accounts(stack, "add", name, role))
 
 
 COMMANDS = {"up": up, "down": down, "status": status, "demo": demo, "account": account}

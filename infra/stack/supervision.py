@@ -28,7 +28,7 @@ from infra.local.services import (
 )
 from infra.local.variables import differing_variables, record_variables
 from infra.stack import setup
-from infra.stack.accounts import ensure_accounts, ensure_administrator
+from infra.stack.accounts import accounts
 from infra.stack.environment import Stack, write_private
 from infra.stack.machine import check_machine
 from infra.stack.programs import Program, programs_of
@@ -60,12 +60,12 @@ def start(stack: Stack, say: Callable[[str], None]) -> None:
         if program.name == "mlflow" and fresh:
             setup.make_databases(stack)
             setup.make_bucket(stack)
-        if program.name == "airflow-api" and fresh:
-            ensure_accounts(stack)
-        if _state(stack, program) != "RUNNING":
-            if program.name == "airflow-api":
+        down = _state(stack, program) != "RUNNING"
+        if program.name == "airflow-api" and (down or fresh):
+            if down:
                 setup.migrate_airflow(stack)
-                ensure_administrator(stack)
+            accounts(stack, "ensure")
+        if down:
             fresh = True
             _rpc(stack).supervisor.startProcess(program.name, False)
         _wait(stack, program)

@@ -17,7 +17,7 @@ from infra.local.environment import credentials
 from infra.local.services import CannotRun, Service, end_leftovers, pid_file
 from infra.local.variables import differing_variables, record_variables
 from infra.stack import machine
-from infra.stack.accounts import add_account
+from infra.stack.accounts import accounts
 from infra.stack.compare import compare
 from infra.stack.environment import PORTS, Stack, airflow_environment, lake_settings, spark_environment
 from infra.stack.supervision import ended, status_lines, supervisor_conf
@@ -142,7 +142,7 @@ def it_ships_the_versions_of_the_lock_file():
 @pytest.mark.parametrize(("name", "role"), [("Eve Adams", "viewer"), ("admin", "viewer"), ("eve", "owner"), ("", "")])
 def it_refuses_an_account_that_cannot_be(stack, name, role):
     with pytest.raises(CannotRun, match=f"^(NAME={name}|ROLE={role}) "):
-        add_account(stack, name, role)
+        accounts(stack, "add", name, role)
 
 
 def lake_of(folder, labels):

@@ -69,7 +69,7 @@ failureThreshold: {{ .failures | default 6 }}
   "DARKROOM_MLFLOW_TRACKING_URI" (printf "http://%s-mlflow:5500" .Release.Name)
   "DARKROOM_AIRFLOW_URL" .Values.airflow.url
   "MLFLOW_TRACKING_URI" (printf "http://%s-mlflow:5500" .Release.Name)
-  "MLFLOW_TRACKING_USERNAME" "admin" -}}
+  "MLFLOW_TRACKING_USERNAME" "darkroom" -}}
 {{- merge $ours .Values.settings | toYaml }}
 {{- end }}
 
@@ -77,7 +77,7 @@ failureThreshold: {{ .failures | default 6 }}
 {{- define "darkroom.keys" -}}
 DARKROOM_S3_ACCESS_KEY: lake-access-key
 DARKROOM_S3_SECRET_KEY: lake-secret-key
-MLFLOW_TRACKING_PASSWORD: mlflow-admin-password
+MLFLOW_TRACKING_PASSWORD: mlflow-service-password
 {{- end }}
 
 {{- define "darkroom.workEnv" -}}
