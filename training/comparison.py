@@ -86,8 +86,14 @@ def comparison_page(
     return page.render()
 
 
-def gate_page(verdict: Verdict, model: str, challenger: Mapping[str, Any], champion: str | None) -> str:
-    """One self-contained HTML page: the verdict, its reasons and figures."""
+def gate_page(
+    verdict: Verdict,
+    model: str,
+    challenger: Mapping[str, Any],
+    champion: str | None,
+    changes: Mapping[str, Any],
+) -> str:
+    """One self-contained HTML page: the verdict, its reasons and figures, and what changed since the champion."""
     page = Page(f"Gate of {model}", f"{challenger['config']} against {champion or 'chance: there is no champion yet'}")
     page.callout("good" if verdict.promote else "warning", "Promote." if verdict.promote else "Not promoted.")
     page.section("Reasons").bullets(verdict.reasons)
@@ -118,7 +124,22 @@ def gate_page(verdict: Verdict, model: str, challenger: Mapping[str, Any], champ
         if slices := figures.get("slices"):
             rows = [[s["slice"], s["value"], s["images"], s["difference"], _interval(s["interval"])] for s in slices]
             page.table(["slice", "value", "images", "difference of accuracy", "interval"], rows, title="By slice")
+    if changes:
+        _changes(page, changes)
     return page.render()
+
+
+def _changes(page: Page, changes: Mapping[str, Any]) -> None:
+    page.section("What changed").text(f"Since {changes['since']}.")
+    data = [
+        (name.replace("_", " "), " → ".join(value) if isinstance(value, list) else value)
+        for name, value in changes["data"].items()
+    ]
+    page.facts(
+        [*(data or [("data", "the same version and split")]), ("code", "changed" if changes["code"] else "same")]
+    )
+    if changes["config"]:
+        page.table(["option", "champion", "challenger"], [[str(cell) for cell in row] for row in changes["config"]])
 
 
 def _interval(bounds: Sequence[float] | None) -> str | None:

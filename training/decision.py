@@ -18,6 +18,7 @@ from darkroom.metrics import confusion
 from darkroom.model import load_package
 from darkroom.storage import Storage
 from training import receipts, registry, tracking
+from training.changes import changes_since
 from training.comparison import gate_page
 from training.packaging import THREADS
 from training.plots import confusion_figure
@@ -47,9 +48,10 @@ def decide_challenger(lake: Storage, evaluation: dict[str, Any]) -> dict[str, An
     named = f"version {champion.version} ({champion.details.get('config', '?')})" if champion else None
     folder = training_reports(model, plan["parent_run_id"])
     pictures = _pictures(lake, folder, (mine, rival), package.classes)
+    changes = changes_since(lake, plan, challenger, champion)
     page = f"{folder}/gate.html"
-    lake.write(page, gate_page(verdict, model, challenger, named).encode())
-    content = {"verdict": verdict.word, "reasons": verdict.reasons, "figures": verdict.figures}
+    lake.write(page, gate_page(verdict, model, challenger, named, changes).encode())
+    content = {"verdict": verdict.word, "reasons": verdict.reasons, "figures": verdict.figures, "changes": changes}
     lake.write(f"{folder}/gate.json", json.dumps(content, indent=1, sort_keys=True).encode())
     client = tracking.open_client()
     with tracking.reached():

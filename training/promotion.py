@@ -9,6 +9,7 @@ from datetime import datetime
 from typing import Any
 
 from darkroom import champions
+from darkroom.codedigest import code_digest
 from darkroom.contract import predictions_table
 from darkroom.errors import CommitConflict, InvalidRequest
 from darkroom.storage import Storage
@@ -53,6 +54,7 @@ def promote_challenger(
                 "page": verdict["page"],
                 "test": verdict["evaluation"]["test"][challenger["config"]],
                 "options": challenger.get("options", {}),
+                "code_digest": code_digest(),
                 "by": dict(by or {"approval": "auto"}),
             },
         },
