@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import time
 
 import duckdb
 import httpx
 import pytest
 
-from darkroom.contract import champion_entry, predictions_table
+from darkroom.contract import champion_entry, drift_reports, predictions_table
 from darkroom.storage import open_storage
 from darkroom.tables import Table
 from tests.e2e.conftest import ROOT, finished
@@ -49,6 +50,26 @@ def it_ends_with_a_champion_and_three_dates(demo, lake):
 
 def it_prints_the_last_screen_on_24_lines(demo):
     assert len(demo[demo.index("CHAMPION") :].splitlines()) <= 24
+
+
+@pytest.mark.usefixtures("demo")
+def it_looks_at_every_date_for_drift_and_trains_on_none(client, lake):
+    client.wait_for_dags(["monitor_drift"])
+    deadline = time.monotonic() + 180
+    while time.monotonic() < deadline:
+        runs = {run["partition_key"]: run for run in client.runs("monitor_drift")}
+        if set(DATES) <= set(runs) and all(runs[dt]["state"] in {"success", "failed"} for dt in DATES):
+            break
+        time.sleep(1)  # between two looks at the runs
+    assert {dt: runs[dt]["state"] for dt in DATES} == dict.fromkeys(DATES, "success")
+    for dt in DATES:
+        found = json.loads(lake.read(f"{drift_reports('phantom', 'phantom')}/{dt}.json"))
+        rows = predictions(lake).read({"dt": dt, "feed": "phantom"})
+        assert found["images"] + sum(found["left_out"].values()) == rows.num_rows > 0
+        assert found["state"] in {"checked", "too few images"}
+        tasks = client.tasks("monitor_drift", runs[dt]["dag_run_id"])
+        assert {task["state"] for task in tasks if task["task_id"] == "ask_training"} == {"skipped"}
+    assert {run["run_type"] for run in client.runs("train_model")} == {"asset_triggered"}
 
 
 def it_leaves_plain_parquet_that_duckdb_reads(demo, lake):
