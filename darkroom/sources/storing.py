@@ -22,7 +22,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from darkroom import contract
-from darkroom.errors import SourceError
+from darkroom.errors import SourceError, StorageUnavailable
 from darkroom.reader import in_place
 from darkroom.sources.base import REPORT_SECONDS, Entry, FetchResult, OpenedSource, Progress, clean_path
 from darkroom.storage import Storage
@@ -164,12 +164,24 @@ def _load(entry: Entry) -> _Loaded:
             return _Loaded(entry, digest.hexdigest(), size, data)
         spool = tempfile.TemporaryFile()  # noqa: SIM115 (it is closed once it is in the lake)
         while data:
-            spool.write(data)
+            _spool(spool, data, entry.path)
             data = stream.read(_CHUNK)
             digest.update(data)
             size += len(data)
     spool.seek(0)
     return _Loaded(entry, digest.hexdigest(), size, spool)
+
+
+def _spool(spool: IO[bytes], data: bytes, path: str) -> None:
+    try:
+        spool.write(data)
+        spool.flush()
+    except OSError as error:
+        spool.close()
+        raise StorageUnavailable(
+            f"The large file {path} could not be kept for a moment in {tempfile.gettempdir()}: {error.strerror}. "
+            "Free some space there, or set TMPDIR to a folder that has room, and run it again."
+        ) from error
 
 
 def _hashed(entry: Entry) -> _Loaded:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import secrets
+import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -20,7 +21,7 @@ from darkroom.contract import examples_table, raw_index
 from darkroom.eda import eda_dataset
 from darkroom.errors import DarkroomError, InvalidRequest, StorageUnavailable
 from darkroom.outcome import as_darkroom_error
-from darkroom.sources import PhantomSource, fetch
+from darkroom.sources import FolderSource, PhantomSource, fetch
 from darkroom.splitting_flow import split_dataset
 from darkroom.storage import S3Storage, Storage, StorageOptions, open_storage
 from darkroom.tables import Table
@@ -85,6 +86,22 @@ def it_goes_on_with_a_fetch_once_there_is_room(disk: SmallDisk, lake: Storage) -
     disk.make_room()
     assert fetch(PHANTOMS, "phantom", small) == expected
     assert digests(small) == whole
+
+
+def it_names_the_temporary_folder_that_is_full(
+    disk: SmallDisk, lake: Storage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "photos" / "cat").mkdir(parents=True)
+    (tmp_path / "photos" / "cat" / "large.tif").write_bytes(bytes(range(256)) * (17 * 2**12))  # 17 MiB
+    source = FolderSource(uri=str(tmp_path / "photos"))
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "disk"))
+    with pytest.raises(
+        StorageUnavailable, match=r"large\.tif could not be kept .* set TMPDIR to a folder"
+    ):
+        fetch(source, "cats", lake)
+    assert list(lake.list("raw")) == []
+    monkeypatch.undo()
+    assert fetch(source, "cats", lake).files == 1
 
 
 @pytest.mark.parametrize("leave", [16 * 1024, 0], ids=["data file", "log entry"])
