@@ -115,6 +115,7 @@ def it_shows_every_program_up_and_changes_nothing_the_second_time(running):
     assert {name: (one.pid, one.create_time()) for name, one in programs(running.stack).items()} == before
 
 
+@pytest.mark.faults
 def it_brings_back_every_program_that_is_killed(running):
     killed = programs(running.stack)
     for process in killed.values():
@@ -138,6 +139,7 @@ def it_refuses_other_ports_while_it_is_up(running):
     assert "make stack-down" in done.stderr
 
 
+@pytest.mark.faults
 def it_takes_over_after_its_supervisor_was_killed_and_leaves_nothing_running(running):
     stack = running.stack
     supervisor = psutil.Process(int((stack.home / "run" / "supervisor.pid").read_text().split()[0]))
