@@ -22,7 +22,7 @@ from tests.suites.documents import python_blocks, run_block
 pytestmark = pytest.mark.unit
 
 
-@pytest.mark.parametrize(("normal", "said"), [(0.25, "nothing unusual"), (0.8, "once in 250 days")])
+@pytest.mark.parametrize(("normal", "said"), [(0.25, "nothing unusual"), (0.8, "once in 1000 days")])
 def it_checks_a_day_as_the_page_says(tmp_path: Path, normal: float, said: str) -> None:
     reference = reference_of()
     blank = pixel_statistics(np.zeros((1, *TRANSFORM.shape), np.uint8)).shape[1]
