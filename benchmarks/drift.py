@@ -3,10 +3,10 @@
     python benchmarks/drift.py --plot docs/images/drift.png
 
 Days of 200 images are drawn by patient from images that the model never saw, as they are or after a drift. Thresholds
-are calibrated on one set (false alarms on at most 1 % of its undrifted days) and tested on the other, in both
-directions. Reach, with the policy that Darkroom ships: false alarms on at most 2 % of 300 undrifted days, and each
-drift found within 2 days in at least 95 of 100 runs. The exit code says whether both hold on both sets. Measurements
-are kept in .darkroom/benchmarks; --fresh makes them anew.
+are calibrated on one set (false alarms on at most 2 % of the days for each of 20 references) and tested on the other,
+both ways. Reach, with the policy that Darkroom ships: false alarms on at most 2 % of 300 undrifted days, and each drift
+found within 2 days in at least 95 of 100 runs. The exit code says whether both hold on both sets. Measurements are kept
+in .darkroom/benchmarks; --fresh makes them anew.
 """
 
 from __future__ import annotations
@@ -38,10 +38,10 @@ from darkroom.drift import (
 DAY, QUIET_DAYS, RUNS = 200, 300, 100
 REFERENCES = 20  # other draws of the validation images, to see how much false alarms depend on that draw
 FALSE_ALARMS, FOUND = 0.02, 0.95
-LADDER = (0.0005, 0.001, 0.0015, 0.002, 0.003, 0.004, 0.006, 0.008, 0.01, 0.015, 0.02)
+LADDER = (0.0002, 0.0003, 0.0005, 0.0007, 0.001, 0.0015, 0.002, 0.003, 0.004, 0.006, 0.008, 0.01, 0.015, 0.02)
 PIXELS_ONLY = ("brightness", "contrast", "darkest", "brightest", "embedding", "score", "label")
-LABEL_SHARES = (0.3, 0.35, 0.4, 0.5, 0.6)
-INVERTED_SHARES = (0.01, 0.03, 0.1, 0.3, 1.0)
+LABEL_SHARES = (0.3, 0.4, 0.45, 0.5, 0.6)
+INVERTED_SHARES = (0.01, 0.03, 0.05, 0.1, 1.0)
 DEMANDED = {"blur": 1.5, "gain": 0.7, "inverted": 1.0, "resolution": 0.5, "jpeg quality": 20, "label": 0.6}
 TITLES = {
     "blur": "Gaussian blur, σ in pixels at 128",
@@ -174,12 +174,12 @@ def policy_of(single: float) -> AlarmPolicy:
 
 
 def calibrated(p_values: list[list[float]]) -> AlarmPolicy:
-    """The most sensitive policy of the ladder with false alarms on at most 1 % of days, over all references."""
-    kept = LADDER[0]
-    for single in LADDER:
-        if np.mean([alarms(p, policy_of(single)) for p in p_values]) <= FALSE_ALARMS / 2:
-            kept = single
-    return policy_of(kept)
+    """The most sensitive policy of the ladder whose false alarms stay within the limit for every one of the references.
+
+    For every one: a model has one reference, and an unlucky draw of it is unlucky every day.
+    """
+    fitting = [one for one in LADDER if max(alarms(p, policy_of(one)).mean() for p in p_values) <= FALSE_ALARMS]
+    return policy_of(max(fitting, default=LADDER[0]))
 
 
 def self_check(one: Encoded) -> None:
@@ -210,7 +210,7 @@ def main(argv: list[str] | None = None) -> int:
     holds = len(sources) == 2
     every = {name: one.calibration.signals for name, one in ones.items()}
     others = {name: false_alarm_shares(data, 100, every[name]) for name, data in sets.items()}
-    policies = {f"on {name}": calibrated(p) for name, p in others.items()} | {"shipped": shipped}
+    policies = {f"calibrated on {name}": calibrated(p) for name, p in others.items()} | {"shipped": shipped}
 
     print(f"\nFalse alarms on undrifted days ({time.monotonic() - started:.0f} s)\n")
     print(
@@ -223,10 +223,10 @@ def main(argv: list[str] | None = None) -> int:
         for how, policy in policies.items():
             share = alarms(p, policy).mean()
             spread = [alarms(values, policy).mean() for values in others[name]]
-            mark = " (itself)" if how == f"on {name}" else ""
+            mark = " (itself)" if how == f"calibrated on {name}" else ""
             print(
                 f"| {name} | {how}{mark} | {policy.single:g}, {policy.twice:.3g} | {share:.1%} "
-                f"| {np.mean(spread):.1%}, {max(spread):.1%} |"
+                f"| {np.mean(spread):.2%}, {max(spread):.1%}, {sum(part > FALSE_ALARMS for part in spread)} |"
             )
             if how == "shipped":
                 holds &= bool(share <= FALSE_ALARMS)
@@ -247,7 +247,7 @@ def main(argv: list[str] | None = None) -> int:
                     curves[kind].setdefault(name, []).append((value, whole.found(shipped), alone.found(shipped)))
                 if kind != STORED and value != DEMANDED[kind]:
                     continue
-                crossed = next((policies[f"on {other}"] for other in ones if other != name), shipped)
+                crossed = next((policies[f"calibrated on {other}"] for other in ones if other != name), shipped)
                 print(
                     f"| {kind} {value:g} | {name} | {whole.found(crossed):.0%} | {whole.found(shipped):.0%} "
                     f"| {whole.found(shipped, 1):.0%} | {alone.found(shipped):.0%} "

@@ -13,9 +13,9 @@ class AlarmPolicy(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    single: float = Field(default=0.004, gt=0, lt=0.5, description="A day's p-value that is an alarm by itself.")
+    single: float = Field(default=0.001, gt=0, lt=0.5, description="A day's p-value that is an alarm by itself.")
     twice: float = Field(
-        default=0.03, gt=0, lt=0.5, description="A p-value that is one when two days in a row reach it."
+        default=0.015, gt=0, lt=0.5, description="A p-value that is one when two days in a row reach it."
     )
 
 
