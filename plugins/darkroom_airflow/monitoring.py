@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from typing import Any
 
-from darkroom.requests import checked_partition_date
+from darkroom.date_requests import checked_partition_date
 from darkroom.storage import open_lake
 from darkroom_airflow.common import PREDICTIONS
 from darkroom_airflow.notify import tell

@@ -171,6 +171,8 @@ def it_sums_up_a_date_over_its_feeds():
             "left_out": ["c"],
             "incomplete": False,
             "changed": True,
+            "mode": "newest",
+            "told": [],
         },
         {
             "feed": "b",
@@ -180,9 +182,12 @@ def it_sums_up_a_date_over_its_feeds():
             "left_out": ["c"],
             "incomplete": True,
             "changed": False,
+            "mode": "newest",
+            "told": ["its rows stay."],
         },
     ]
     expected = {"dt": "2026-01-01", "feeds": ["a", "b"], "models": ["m"], "images": 3, "problems": 1, "changed": True}
+    expected |= {"modes": ["newest"], "told": ["b: its rows stay."]}
     assert summary_of_date("2026-01-01", results) == {**expected, "left_out": ["c"], "incomplete": ["b"]}
 
 
