@@ -15,7 +15,7 @@ from darkroom.errors import CommitConflict, InvalidRequest
 from darkroom.storage import Blob
 from darkroom.tables.entries import Entry
 from darkroom.tables.log import Log, Snapshot
-from darkroom.tables.table import AddedFile, Table
+from darkroom.tables.table import AddedFile, Table, added_action
 
 _TRIES = 5
 
@@ -82,20 +82,20 @@ def restore_partition(table: Table, partition: Mapping[str, str], version: int |
     they are. Raises InvalidRequest for a version that the partition does not have, that is current, or whose files are
     gone; CommitConflict when another writer or a vacuum was faster.
     """
-    number = table.commit_number(partition)
-    entries, _ = _entries(table.log)
+    entries, snapshot = _entries(table.log)
     results = _results(entries, partition)
     wanted = _chosen(table, partition, results, version)
-    files = [AddedFile(path, size, max(rows, 1)) for path, (size, rows) in sorted(wanted.files.items())]
-    gone = [file.path for file in files if not _is_there(table, file)]
-    if gone or not wanted.there:
+    files = [AddedFile(path, size, rows) for path, (size, rows) in sorted(wanted.files.items())]
+    if not wanted.there or not all(_is_there(table, file) for file in files):
         raise InvalidRequest(
             f"The files of version {wanted.version} of {dict(partition)} in {table.uri} are gone: they were older than "
             "the retention. Choose a version that `darkroom partition history` shows as there, or classify it again."
         )
     restored = {"version": wanted.version, "replaced": results[0].version, "at": now.isoformat()}
     metadata = {**wanted.metadata, "restored": restored}
-    made = table.commit(partition, files, metadata, after=number, old_files=True)
+    actions = [added_action(file, partition) for file in files]
+    # On top of the version that was looked at: what a vacuum has marked since then is met as a conflict.
+    made = table.log.commit(snapshot, partition, actions, metadata, "replace", old_files=True)
     return Result(made, now, wanted.files, metadata, True)
 
 

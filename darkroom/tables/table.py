@@ -75,15 +75,13 @@ class Table:
         *,
         mode: Literal["replace", "append"] = "replace",
         after: int | None = None,
-        old_files: bool = False,
     ) -> int:
         """Makes rows the partition's content, or adds them to it, in one new version of the table; returns its number.
 
         ``rows`` are a table or files that workers wrote. No rows are a commit too. ``metadata`` is kept with it as
         JSON. ``after`` is the ``commit_number`` that the rows were made from; by default, what it is when this call
-        starts. ``old_files``: they are files of an earlier version, which a vacuum may be about to remove. Raises
-        CommitConflict, and changes nothing, when another writer of the partition was faster; InvalidRequest when the
-        rows or the metadata do not fit.
+        starts. Raises CommitConflict, and changes nothing, when another writer of the partition was faster;
+        InvalidRequest when the rows or the metadata do not fit.
         """
         if mode not in ("replace", "append"):
             raise InvalidRequest(f"The commit mode {mode!r} is unknown. Expected 'replace' or 'append'.")
@@ -97,8 +95,8 @@ class Table:
             files = [self.write_file(partition, piece) for piece in in_slices(table, TARGET_BYTES)]
         else:
             files = self._checked_files(partition, rows)
-        actions = [_added(file, partition) for file in files if file.rows]
-        return self.log.commit(snapshot, partition, actions, metadata, mode, old_files=old_files)
+        actions = [added_action(file, partition) for file in files if file.rows]
+        return self.log.commit(snapshot, partition, actions, metadata, mode)
 
     def read(
         self,
@@ -206,6 +204,7 @@ class Table:
         return list(files)
 
 
-def _added(file: AddedFile, partition: Mapping[str, str]) -> AddAction:
+def added_action(file: AddedFile, partition: Mapping[str, str]) -> AddAction:
+    """What a log entry says of a file that it adds."""
     now = time.time_ns() // 1_000_000
     return AddAction(file.path, file.size, dict(partition), now, True, json.dumps({"numRecords": file.rows}))

@@ -17,7 +17,7 @@ from spark_apps import arrivals
 from spark_apps.jobs.predict import classify
 from spark_apps.preview import preview
 from tests.packages import champion_of, png
-from tests.suites.lakes import digests
+from tests.suites.lakes import darkroom, digests
 
 pytestmark = pytest.mark.unit
 
@@ -129,3 +129,32 @@ def it_never_moves_the_champion_whatever_runs(clinic):
     for request in requests_of_changes(clinic, find_changes(clinic, [DAY]), NIGHT):
         classify(request)
     assert champions.history(clinic, "clinic") == before
+
+
+@pytest.mark.usefixtures("spark")
+def it_leaves_a_restored_date_alone_says_so_and_replaces_it_only_when_asked(clinic, caplog):
+    classify(asked(clinic))
+    promote(clinic)
+    classify(asked(clinic, mode="rescore"))
+    said = darkroom("partition", "restore", "clinic", f"dt={DAY}", "feed=clinic", DARKROOM_LAKE=clinic.root)
+    assert "has the 8 rows of version 0 again, as version 2. Version 1 can be restored in the same way." in said
+    assert (versions(clinic), find_changes(clinic, [DAY])) == ({"1"}, [])
+    page = clinic.read(f"{prediction_reports('clinic', DAY, 'clinic')}/index.html").decode()
+    assert "clinic 1" in page
+    clinic.write(f"inbox/clinic/dt={DAY}/late.png", png(90, 99))
+    for run_type, fields in (("scheduled", {}), ("backfill", {}), ("manual", {"mode": "newest"})):
+        kept = classify(asked(clinic, run_type, **fields))
+        assert (kept["changed"], kept["images"], kept["model_version"]) == (False, 8, "1")
+        assert "restored by hand from version 0 and stay; only the mode rescore" in kept["told"][0]
+    assert versions(clinic) == {"1"}
+    assert [change.kind for change in find_changes(clinic, [DAY])] == ["held"]
+    assert preview(clinic, [asked(clinic)])[0]["why"].startswith("restored by hand; its rows were restored")
+    again = classify(asked(clinic, mode="rescore"))
+    assert (again["changed"], again["images"], again["told"]) == (True, 9, [])
+    assert versions(clinic) == {"2"}
+    assert find_changes(clinic, [DAY]) == []
+    history = darkroom("partition", "history", "clinic", f"dt={DAY}", "feed=clinic", DARKROOM_LAKE=clinic.root)
+    assert [line.split("  ")[0] for line in history.splitlines()] == [f"version {number}" for number in (3, 2, 1, 0)]
+    assert "8 rows  clinic version 1, newest; code" in history.splitlines()[1]
+    assert history.splitlines()[1].endswith("restored from version 0")
+    assert "0 missing or damaged, 0 left over" in darkroom("lake", "check", clinic.root)
