@@ -19,7 +19,7 @@ from datetime import UTC, datetime
 
 from airflow.sdk import CronTriggerTimetable, dag
 from darkroom_airflow import dates
-from darkroom_airflow.common import DEFAULT_ARGS, RECONCILE_RUN_TYPES
+from darkroom_airflow.common import DEFAULT_ARGS, UPKEEP_RUN_TYPES
 from darkroom_airflow.forms import params_of
 from darkroom_airflow.operators import SPARK, SparkJobOperator
 
@@ -32,7 +32,7 @@ from darkroom.date_requests import ReconcileRequest
     catchup=False,
     params=params_of(ReconcileRequest),
     default_args=DEFAULT_ARGS,
-    allowed_run_types=RECONCILE_RUN_TYPES,
+    allowed_run_types=UPKEEP_RUN_TYPES,
     max_active_runs=1,
     tags=["darkroom", "inference"],
     doc_md=__doc__,

@@ -1,4 +1,4 @@
-"""What people ask for about dates: the forms of batch_inference and reconcile, and a run's partition key."""
+"""What people ask for about dates: the forms of batch_inference, reconcile and vacuum, and a run's partition key."""
 
 from __future__ import annotations
 
@@ -60,6 +60,17 @@ class ReconcileRequest(BaseModel):
     @classmethod
     def _feeds(cls, value: list[str]) -> list[str]:
         return [named(name) for name in value]
+
+
+class VacuumRequest(BaseModel):
+    """The form of vacuum."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    days: int = Field(
+        90, ge=1, le=36_500, title="Retention", description="What nothing current names goes at this age. Days."
+    )
+    dry_run: bool = Field(True, title="Dry run", description="Only tell what would be removed. Not for a schedule.")
 
 
 def checked_partition_date(key: str | None) -> str:

@@ -46,6 +46,7 @@ class Settings(BaseSettings):
     inbox_wait_seconds: int = Field(0, ge=0, description="How long a scheduled date waits for its inbox. Seconds.")
     inbox_settle_seconds: int = Field(60, ge=0, description="An inbox unchanged for this long is complete. Seconds.")
     retention_days: int = Field(90, ge=1, description="What nothing current names goes at this age. Days.")
+    vacuum_schedule: str = Field("", description="Cron of the DAG vacuum, UTC. Empty: only by hand.")
     self_signup: bool = Field(False, description="Whether people may make viewer logins at /signup; FAB logins only.")
     alert_connection: str = Field("", description="Airflow connection that alerts are sent to. Empty: the log.")
     date_hours: float = Field(12, gt=0, description="A date that is not classified so long after its start is told of.")

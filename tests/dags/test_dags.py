@@ -103,6 +103,13 @@ def it_reconciles_by_itself_and_tells_of_the_dates(dags):
     assert "backfill" not in {kind.value for kind in reconcile.allowed_run_types}
 
 
+def it_vacuums_only_when_told_to_and_then_dry(dags):
+    vacuum = dags["vacuum"]
+    assert type(vacuum.timetable).__name__ == "NullTimetable"
+    assert vacuum.params["dry_run"] is True
+    assert {task.task_id for task in vacuum.tasks} == {"vacuum_lake", "vacuum_mlflow"}
+
+
 def it_wakes_nobody_who_trains_or_promotes_from_a_date(dags):
     train = dags["train_model"]
     assert "darkroom_predictions" not in {asset.name for asset in train.timetable.asset_condition.objects}

@@ -8,37 +8,17 @@ import pyarrow as pa
 import pytest
 
 from darkroom import champions
-from darkroom.contract import PREDICTIONS_SCHEMA, predictions_table
+from darkroom.contract import predictions_table
 from darkroom.errors import InvalidRequest
-from darkroom.inbox import arrived, inputs_fingerprint
+from darkroom.inbox import inputs_fingerprint
 from darkroom.reconcile import days_before, find_changes, requests_of_changes
 from darkroom.tables import Table
 from tests.packages import champion_of
+from tests.suites.classified import NOON, put, written
 
 pytestmark = pytest.mark.unit
 
 DATES = ["2026-01-01", "2026-01-02", "2026-01-03"]
-NOON = datetime(2026, 1, 4, 12, tzinfo=UTC)
-
-
-def put(lake, dt, name, data=b"x"):
-    lake.write(f"inbox/clinic/dt={dt}/{name}", data)
-
-
-def written(lake, dt, package_id="aa", **metadata):
-    """A commit such as the predict job makes, of what is in the inbox."""
-    blobs = arrived(lake, "clinic", dt)
-    partition = {"dt": dt, "feed": "clinic", "origin": "batch"}
-    text = ("image_id", "model", "model_version", "run_id", "transform_hash", "dataset_version")
-    rows = [
-        dict.fromkeys(text, "x") | partition
-        | {"path": blob.path.rpartition("=")[2][11:], "size_bytes": blob.size, "etag": blob.etag, "predicted_at": NOON}
-        for blob in blobs
-    ]  # fmt: skip
-    note = {"inputs": inputs_fingerprint(blobs), "summary": {"package_id": package_id}} | metadata
-    Table(lake, predictions_table("clinic")).commit(
-        partition, pa.Table.from_pylist(rows, schema=PREDICTIONS_SCHEMA), note
-    )
 
 
 @pytest.fixture
