@@ -12,11 +12,23 @@ from darkroom.inbox import arrived, inputs_fingerprint
 from darkroom.storage import Storage
 from darkroom.tables import Table
 
+_SUMMARY: dict[str, Any] = {
+    **dict.fromkeys(("model_version", "dataset_version", "transform_hash", "table", "predicted_at"), "x"),
+    "classified": 0,
+    "problems": 0,
+    "labels": {},
+    "incomplete": False,
+    "mode": "newest",
+    "told": [],
+    "images_per_second": None,
+    "seconds": 0,
+    "total_seconds": 0,
+}
 NOON = datetime(2026, 1, 4, 12, tzinfo=UTC)
 
 
-def put(lake: Storage, dt: str, name: str, data: bytes = b"x") -> None:
-    lake.write(f"inbox/clinic/dt={dt}/{name}", data)
+def put(lake: Storage, dt: str, name: str, data: bytes = b"x", feed: str = "clinic") -> None:
+    lake.write(f"inbox/{feed}/dt={dt}/{name}", data)
 
 
 def fill_date(lake: Storage, dt: str, images: int) -> None:
@@ -26,12 +38,12 @@ def fill_date(lake: Storage, dt: str, images: int) -> None:
     written(lake, dt)
 
 
-def written(lake: Storage, dt: str, package_id: str = "aa", **metadata: Any) -> None:
+def written(lake: Storage, dt: str, package_id: str = "aa", feed: str = "clinic", **metadata: Any) -> None:
     """A commit such as the predict job makes, of what is in the inbox."""
-    blobs = arrived(lake, "clinic", dt)
-    partition = {"dt": dt, "feed": "clinic", "origin": "batch"}
+    blobs = arrived(lake, feed, dt)
+    partition = {"dt": dt, "feed": feed, "origin": "batch"}
     text = ("image_id", "model", "model_version", "run_id", "transform_hash", "dataset_version")
-    folder = f"{inbox('clinic', dt)}/"
+    folder = f"{inbox(feed, dt)}/"
     rows = [
         {
             **dict.fromkeys(text, "x"),
@@ -43,6 +55,7 @@ def written(lake: Storage, dt: str, package_id: str = "aa", **metadata: Any) -> 
         }
         for blob in blobs
     ]
-    note = {"inputs": inputs_fingerprint(blobs), "summary": {"package_id": package_id}} | metadata
+    summary = {"feed": feed, "dt": dt, "model": feed, "package_id": package_id, "images": len(rows), **_SUMMARY}
+    note = {"inputs": inputs_fingerprint(blobs), "summary": summary} | metadata
     content = pa.Table.from_pylist(rows, schema=PREDICTIONS_SCHEMA)
-    Table(lake, predictions_table("clinic")).commit(partition, content, note)
+    Table(lake, predictions_table(feed)).commit(partition, content, note)
