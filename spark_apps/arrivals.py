@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
-from darkroom.codedigest import code_digest
+from darkroom.codedigest import code_digest, other_code
 from darkroom.contract import BATCH, CONTRACT_VERSION, inbox, predictions_table, stable_hash
 from darkroom.errors import StorageUnavailable
 from darkroom.inbox import arrived, inputs_fingerprint
@@ -135,8 +135,8 @@ def _told(asked: PredictRequest, last: dict[str, Any] | None) -> list[str]:
     told = [asked.note] if asked.note else []
     if asked.planned_by not in ("", code_digest()):
         told.append(f"this run was planned by code {asked.planned_by} and goes on with {code_digest()}.")
-    if last and (written_by := last.get("code_digest")) != code_digest():
-        told.append(f"the rows that were there were written by code {written_by}, now it is {code_digest()}.")
+    if last and (sentence := other_code(last)):
+        told.append(sentence)
     if last and last.get("restored") and asked.mode != "rescore":
         told.append(
             f"its rows were restored by hand from version {last['restored']['version']} and stay; "
