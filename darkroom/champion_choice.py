@@ -9,7 +9,7 @@ from typing import Literal, cast
 
 from darkroom import champions
 from darkroom.champions import Champion
-from darkroom.errors import InvalidRequest, NoChampion
+from darkroom.errors import InvalidRequest
 from darkroom.storage import Storage
 
 Mode = Literal["newest", "as_of", "rescore"]
@@ -73,15 +73,13 @@ def champion_that_wrote(lake: Storage, model: str, dt: str, package_id: str | No
 
 
 def _promoted(lake: Storage, model: str) -> tuple[list[Champion], list[Champion]]:
-    """Every promotion that stands, and every one that was withdrawn; oldest first."""
-    entries = champions.history(lake, model)
-    gone = {entry["withdraws"] for entry in entries if entry["kind"] == "withdrawn"}
-    promoted = [Champion.from_dict(entry) for entry in entries if entry["kind"] == "promoted"]
-    standing = [champion for champion in promoted if champion.number not in gone]
+    """Every promotion that stands, and every one that was withdrawn; oldest first. Raises NoChampion without any."""
+    standing = champions.standing(lake, model)
     if not standing:
         champions.resolve_champion(lake, model)  # says that there is no champion
-        raise NoChampion(f"The model {model!r} has no champion that stands. Run train_model for it, then try again.")
-    return standing, [champion for champion in promoted if champion.number in gone]
+    numbers = {champion.number for champion in standing}
+    promoted = [Champion.from_dict(e) for e in champions.history(lake, model) if e["kind"] == "promoted"]
+    return standing, [champion for champion in promoted if champion.number not in numbers]
 
 
 def _named(model: str, version: str, standing: list[Champion], withdrawn: list[Champion]) -> Champion:

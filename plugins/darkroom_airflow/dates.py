@@ -101,7 +101,8 @@ def summarise_changes(results: Any, outlet_events: Any = None) -> dict[str, Any]
     if not by_date:
         raise AirflowSkipException("Nothing changed: no date was classified again.")
     dates = {dt: summary_of_date(dt, found) for dt, found in sorted(by_date.items())}
-    summary = {"run_type": "reconcile", "dates": dates}
+    feeds = sorted({feed for found in dates.values() for feed in found["feeds"]})
+    summary = {"run_type": "reconcile", "feeds": feeds, "dates": dates}
     outlet_events[PREDICTIONS].extra = summary
     outlet_events[PREDICTIONS].add_partitions(list(dates))
     return summary
