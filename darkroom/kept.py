@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import json
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
 from darkroom import champions
-from darkroom.contract import checked_name, images_table, splits_table
-from darkroom.errors import InvalidRequest
+from darkroom.codedigest import code_digest
+from darkroom.contract import checked_name, images_table, splits_table, training_reports
+from darkroom.errors import InvalidRequest, ModelError
+from darkroom.model import load_package
 from darkroom.storage import Storage
 from darkroom.tables import Table
+
+log = logging.getLogger(__name__)
 
 
 @dataclass
@@ -29,6 +35,7 @@ class Kept:
     """What stays, whatever its age."""
 
     packages: set[str] = field(default_factory=set)
+    receipts: set[str] = field(default_factory=set)
     runs: set[str] = field(default_factory=set)
     transforms: set[str] = field(default_factory=set)
     datasets: dict[str, KeptDataset] = field(default_factory=dict)
@@ -38,7 +45,8 @@ def what_is_kept(lake: Storage, before: datetime) -> Kept:
     """What champions and the newest splits name, and what was made after ``before``.
 
     Every entry of the champion history counts, withdrawn ones too: predictions that they made are explained by them.
-    Of each dataset: the newest version, and the newest split of each policy, from which the next one inherits.
+    Of each dataset: the newest version, and the newest split of each policy, from which the next one inherits. What
+    this code trained on these splits stays with its receipts, so that it is not trained again.
     """
     kept = Kept()
     for dataset in _datasets(lake):
@@ -47,6 +55,8 @@ def what_is_kept(lake: Storage, before: datetime) -> Kept:
         for entry in champions.history(lake, model):
             if entry["kind"] == "promoted":
                 _champion(kept, entry)
+    for model in lake.folders("packages"):
+        _trainings(lake, kept, model, before)
     for dataset, found in kept.datasets.items():
         images, splits = Table(lake, images_table(dataset)), Table(lake, splits_table(dataset))
         for version in found.versions:
@@ -93,8 +103,35 @@ def _champion(kept: Kept, entry: Mapping[str, Any]) -> None:
     kept.packages.add(str(entry["package"]))
     kept.runs.add(str(entry["run_id"]))
     kept.transforms.add(str(entry["transform_hash"]))
-    page = str(entry.get("details", {}).get("page") or "")
-    kept.runs.update(page.split("/")[3:4])  # reports/training/<model>/<parent run>/gate.html
+    kept.runs.update(_parent(entry.get("details", {})))
     if (dataset := kept.datasets.get(str(entry["dataset"]))) is not None:
         dataset.versions.add(str(entry["dataset_version"]))
         dataset.splits.add(str(entry["split_id"]))
+
+
+def _trainings(lake: Storage, kept: Kept, model: str, before: datetime) -> None:
+    """Packages that this code trained on a kept split; receipts of all kept packages, and the runs that they name."""
+    for blob in lake.list(f"packages/{model}"):
+        if blob.modified > before:
+            kept.packages.add(blob.path)
+        elif blob.path not in kept.packages:
+            try:
+                info = load_package(lake, blob.path).info
+            except ModelError as error:
+                log.warning("%s cannot be loaded, so nothing needs it: %s", blob.path, error.message)
+                continue
+            splits = kept.datasets.get(info.dataset, KeptDataset()).splits
+            if info.code_digest == code_digest() and info.split_id in splits:
+                kept.packages.add(blob.path)
+    for blob in lake.list(training_reports(model, "receipts")):
+        receipt = json.loads(lake.read(blob.path))
+        named = receipt.get("challenger") or receipt
+        if blob.modified > before or named.get("package") in kept.packages:
+            kept.receipts.add(blob.path)
+            kept.runs.add(str(named.get("run_id")))
+            kept.runs.update(_parent(receipt))
+
+
+def _parent(named: Mapping[str, Any]) -> list[str]:
+    """The parent run in the address of a gate's page: reports/training/<model>/<parent run>/gate.html."""
+    return str(named.get("page") or "").split("/")[3:4]

@@ -143,23 +143,15 @@ def _old(lake: Storage, kept: Kept, before: datetime) -> Iterator[tuple[str, Blo
 def _reports(lake: Storage, kept: Kept, before: datetime) -> Iterator[tuple[str, Blob]]:
     for blob in list(lake.list("reports/training")):
         match = _TRAINING.fullmatch(blob.path)
-        if match is None or blob.modified > before or match[1] in kept.runs:
+        if match is None or blob.modified > before or match[1] in kept.runs or blob.path in kept.receipts:
             continue
-        if match[1] != "receipts":
-            yield "training report", blob
-        elif _package_of(_json(lake, blob.path)) not in kept.packages:
-            yield "training receipt", blob
+        yield "training receipt" if match[1] == "receipts" else "training report", blob
     for blob in list(lake.list("reports/datasets")):
         match = _DATASET_REPORT.fullmatch(blob.path)
         if match is None or blob.modified > before or (found := kept.datasets.get(match[1])) is None:
             continue
         if match[2] not in found.versions | found.splits:
             yield "dataset report", blob
-
-
-def _package_of(receipt: dict[str, object]) -> object:
-    challenger = receipt.get("challenger")
-    return receipt.get("package") or (challenger.get("package") if isinstance(challenger, dict) else None)
 
 
 def _json(lake: Storage, path: str) -> dict[str, object]:

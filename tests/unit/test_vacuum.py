@@ -17,6 +17,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from darkroom import champions
+from darkroom.codedigest import code_digest
 from darkroom.contract import (
     RAW_INDEX_SCHEMA,
     SPLITS_SCHEMA,
@@ -29,6 +30,7 @@ from darkroom.contract import (
     raw_receipt,
     splits_table,
 )
+from darkroom.kept import what_is_kept
 from darkroom.lake_check import check_lake
 from darkroom.storage import FolderStorage
 from darkroom.tables import Table
@@ -82,12 +84,22 @@ def fill(lake: FolderStorage) -> None:
     champions.append(lake, "lamps", champion_of(lake), now=NOW)
     champions.append(lake, "lamps", champion_of(lake, threshold=0.8) | {"version": "2"}, now=NOW)
     champions.withdraw(lake, "lamps", 2, "wrong labels", now=NOW)
-    champion_of(lake, threshold=0.9)  # a package that was refused
-    for run in ("run-1", "run-9", "receipts"):
+    champion_of(lake, threshold=0.9)  # refused, and trained by other code
+    refused = champion_of(lake, threshold=0.7, code_digest=code_digest())["package"]
+    for run in ("run-1", "run-4", "run-9"):
         lake.write(f"reports/training/lamps/{run}/gate.html", b"page")
-    lake.delete("reports/training/lamps/receipts/gate.html")
-    for name, package in (("kept", champion_of(lake)["package"]), ("gone", model_package("lamps", "f" * 64))):
-        lake.write(f"reports/training/lamps/receipts/{name}.json", json.dumps({"package": package}).encode())
+    crowned, gone = champion_of(lake)["package"], model_package("lamps", "f" * 64)
+    page = "reports/training/lamps/run-4/gate.html"
+    for name, receipt in {
+        "kept": {"package": crowned, "run_id": "run-1"},
+        "gone": {"package": gone, "run_id": "run-9"},
+        "refused": {"package": refused, "run_id": "run-3"},
+        "gate": {
+            "challenger": {"package": refused, "run_id": "run-3"},
+            "page": "reports/training/lamps/run-4/gate.html",
+        },
+    }.items():
+        lake.write(f"reports/training/lamps/receipts/{name}.json", json.dumps(receipt).encode())
     for path in ("s0/eda/index.html", "s1/eda/index.html", "v1/eda/index.html", "v0/eda/index.html"):
         lake.write(f"reports/datasets/lamps/{path}", b"page")
     lake.write("jobs/driver/result.json", b"{}")
@@ -139,7 +151,10 @@ def it_removes_what_is_old_and_named_by_nothing_current(lake: FolderStorage) -> 
     assert lake.stat(champions.current(lake, "lamps").package) is not None
     assert lake.stat("inbox/lamps/dt=2026-01-01/a.png") is not None
     assert lake.stat("reports/training/lamps/run-1/gate.html") is not None
-    assert lake.stat("reports/training/lamps/receipts/kept.json") is not None
+    for name in ("kept", "refused", "gate"):  # what would be trained and gated again without them
+        assert lake.stat(f"reports/training/lamps/receipts/{name}.json") is not None
+    assert lake.stat("reports/training/lamps/run-4/gate.html") is not None
+    assert what_is_kept(lake, LATER).runs == {"run-1", "run-3", "run-4"}
     # The files of examples that nothing names any more go a retention later.
     assert [kind for kind, _ in vacuum(lake, LATER + timedelta(days=1))] == ["table file"]
     assert vacuum(lake, LATER) == []
