@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 from datetime import UTC, datetime, timedelta
 
@@ -68,7 +69,9 @@ def it_tells_in_a_dry_run_what_a_backfill_would_do_and_wakes_nobody(running, cli
     }
     task = next(task for task in client.tasks("batch_inference", run_id) if task["task_id"] == "find_feeds")
     log = "\n".join(client.log_tail("batch_inference", run_id, task))
-    assert f"Would skip {FIRST} of phantom: 40 images, version 1 of phantom (as_of): nothing changed" in log
+    assert re.search(
+        rf"Would skip {FIRST} of phantom: \d+ images, version 1 of phantom \(as_of\): nothing changed", log
+    )
     assert f"phantom had no champion yet at the end of {FIRST}: its first is taken, version 1" in log
     path = f"/dags/batch_inference/dagRuns/{run_id}/taskInstances/find_feeds/links"
     page = client.call("GET", path)["extra_links"]["Open report"].removeprefix("/darkroom/")

@@ -89,7 +89,6 @@ def fill(lake: FolderStorage) -> None:
     for run in ("run-1", "run-4", "run-9"):
         lake.write(f"reports/training/lamps/{run}/gate.html", b"page")
     crowned, gone = champion_of(lake)["package"], model_package("lamps", "f" * 64)
-    page = "reports/training/lamps/run-4/gate.html"
     for name, receipt in {
         "kept": {"package": crowned, "run_id": "run-1"},
         "gone": {"package": gone, "run_id": "run-9"},
