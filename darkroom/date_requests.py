@@ -51,7 +51,7 @@ class ReconcileRequest(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     days: int = Field(
-        7, ge=1, le=366, title="Days", description="How many days before the run's own are looked at. The least is 1."
+        0, ge=0, le=366, title="Days", description="How many days before the run's own are looked at. 0: the setting."
     )
     feeds: list[str] = Field([], title="Feeds", description="Names of folders below inbox/. Empty: all of them.")
     dry_run: bool = Field(False, title="Dry run", description="Only tell what would be classified again; nothing is.")
@@ -68,7 +68,11 @@ class VacuumRequest(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     days: int = Field(
-        90, ge=1, le=36_500, title="Retention", description="What nothing current names goes at this age. Days."
+        0,
+        ge=0,
+        le=36_500,
+        title="Retention",
+        description="What nothing current names goes at this age. Days. 0: the setting.",
     )
     dry_run: bool = Field(True, title="Dry run", description="Only tell what would be removed. Not for a schedule.")
 

@@ -45,6 +45,7 @@ class Settings(BaseSettings):
     gate_policy: str = Field("", description="YAML file with the gate's limits. Empty: training/gate.yaml.")
     inbox_wait_seconds: int = Field(0, ge=0, description="How long a scheduled date waits for its inbox. Seconds.")
     inbox_settle_seconds: int = Field(60, ge=0, description="An inbox unchanged for this long is complete. Seconds.")
+    reconcile_days: int = Field(7, ge=1, le=366, description="How many past dates reconcile looks at. Days.")
     retention_days: int = Field(90, ge=1, description="What nothing current names goes at this age. Days.")
     vacuum_schedule: str = Field("", description="Cron of the DAG vacuum, UTC. Empty: only by hand.")
     self_signup: bool = Field(False, description="Whether people may make viewer logins at /signup; FAB logins only.")

@@ -65,7 +65,8 @@ def find_changes(params: Any = None, dag_run: Any = None, ti: Any = None) -> lis
 
     lake = open_lake()
     request = parse_request(ReconcileRequest, fields_of(params))
-    dates = days_before(dag_run.run_after.astimezone(UTC).date(), request.days)
+    days = request.days or get_settings().reconcile_days
+    dates = days_before(dag_run.run_after.astimezone(UTC).date(), days)
     changes = find_changes(lake, dates, request.feeds)
     requests = requests_of_changes(lake, changes, dag_run.start_date)
     queued = {(one["dt"], one["feed"]): one for one in requests}

@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from darkroom.contract import run_page
+from darkroom.settings import get_settings
 from darkroom.storage import open_lake
 from darkroom_airflow.forms import fields_of
 from darkroom_airflow.tasks import work
@@ -58,5 +59,5 @@ def _asked(params: Any, dag_run: Any) -> tuple[datetime, bool]:
     from darkroom.requests import parse_request
 
     request = parse_request(VacuumRequest, fields_of(params))
-    before = dag_run.run_after.astimezone(UTC) - timedelta(days=request.days)
+    before = dag_run.run_after.astimezone(UTC) - timedelta(days=request.days or get_settings().retention_days)
     return before, request.dry_run and str(dag_run.run_type) != "scheduled"

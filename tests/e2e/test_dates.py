@@ -112,3 +112,11 @@ def it_classifies_a_late_image_again_and_nothing_of_it_retrains(client, lake, be
     assert finished(client, "reconcile", nothing)["state"] == "success"
     assert states(client, "reconcile", nothing)["summarise_changes"] == "skipped"
     assert unchanged(client, lake, before)
+
+
+def it_vacuums_dry_by_default(client, lake):
+    run_id = client.trigger("vacuum", {"days": 1})
+    assert finished(client, "vacuum", run_id)["state"] == "success"
+    told = client.xcom("vacuum", run_id, "vacuum_lake")
+    assert (told["dry_run"], client.xcom("vacuum", run_id, "vacuum_mlflow")) == (True, {"runs": 0, "dry_run": True})
+    assert b"would be removed" in lake.read(told["page"])
