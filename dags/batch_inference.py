@@ -5,7 +5,8 @@ Each run handles one date, its partition key (`2026-01-31`), and every feed belo
 images, bound to a model; that model's champion classifies it. Results are rows of `tables/predictions/<model>`
 in the lake.
 
-**When:** every night for the day before. For one date, trigger it with a partition key; for a range, use a backfill.
+**When:** every night for the day before, with today's champion. For one date, trigger it with a partition key; for a
+range, use a backfill: both take the champion of the date, unless *Model* says otherwise. A *Dry run* only tells.
 A date without images ends with zero rows and says so. Running a date again replaces its rows, or changes nothing.
 """
 
@@ -14,12 +15,12 @@ from __future__ import annotations
 from datetime import UTC, datetime
 
 from airflow.sdk import CronPartitionTimetable, dag
-from darkroom_airflow import flows
+from darkroom_airflow import dates
 from darkroom_airflow.common import DATE_IS_LATE, DEFAULT_ARGS
 from darkroom_airflow.forms import params_of
 from darkroom_airflow.operators import SPARK, SparkJobOperator
 
-from darkroom.requests import BatchRequest
+from darkroom.date_requests import BatchRequest
 
 
 @dag(
@@ -39,8 +40,8 @@ def batch_inference() -> None:
         task_id="predict",
         job="spark_apps.jobs.predict",
         map_index_template="{{ task.request['feed'] }}",
-    ).expand(request=flows.find_feeds())
-    flows.summarise(predict.output)
+    ).expand(request=dates.find_feeds())
+    dates.summarise(predict.output)
 
 
 batch_inference()

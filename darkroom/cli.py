@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from importlib.metadata import entry_points
 
+from darkroom import cli_past
 from darkroom.errors import DarkroomError
 from darkroom.lake_check import check_lake, images_in_place
 from darkroom.lake_copy import Copied, copy_lake, journals_folder
@@ -108,7 +109,7 @@ def _hours(value: str) -> float:
 def parser() -> argparse.ArgumentParser:
     """The command's arguments."""
     top = argparse.ArgumentParser(prog="darkroom", description="Looks after what Darkroom keeps.")
-    groups = top.add_subparsers(required=True, metavar="lake | champion")
+    groups = top.add_subparsers(required=True, metavar="lake | partition | vacuum | champion")
     commands = groups.add_parser("lake", help="copy, check and clean a lake").add_subparsers(
         required=True, metavar="copy | check | clean"
     )
@@ -126,6 +127,7 @@ def parser() -> argparse.ArgumentParser:
     clean.set_defaults(run=lake_clean)
     for command in (check, clean):
         command.add_argument("lake", nargs="?", metavar="URI", help="default: the lake that DARKROOM_LAKE names")
+    cli_past.add_commands(groups)
     # What needs more than this package: each adds its own group (pyproject.toml names them).
     for extension in entry_points(group="darkroom.commands"):
         extension.load()(groups)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 PACKAGES = ("darkroom", "spark_apps", "training")
 
@@ -33,3 +34,11 @@ def digest_of(folders: Iterable[tuple[str, Path]]) -> str:
 def code_digest() -> str:
     """16 hex digits over the sources of darkroom, spark_apps and training; read once a process."""
     return digest_of((name, package_folder(name)) for name in PACKAGES)
+
+
+def other_code(recorded: Mapping[str, Any]) -> str | None:
+    """A sentence where a commit's metadata names other code than runs now; None where it is the same or not known."""
+    written_by, now = recorded.get("code_digest"), code_digest()
+    if written_by in (None, now):
+        return None
+    return f"the rows that were there were written by code {written_by}, now it is {now}."

@@ -22,6 +22,8 @@ CONTRACT_VERSION = 1
 TRAIN, VAL, TEST, OUT = "train", "val", "test", "out"
 SPLITS = (TRAIN, VAL, TEST)
 
+BATCH = "batch"  # the origin of predictions that were made a date at a time
+
 IMAGES_SCHEMA = pa.schema(
     [
         pa.field("path", pa.string(), nullable=False),  # key: path inside the dataset, "/" separated
@@ -88,6 +90,7 @@ PREDICTIONS_SCHEMA = pa.schema(
         pa.field("width", pa.int32()),
         pa.field("height", pa.int32()),
         pa.field("size_bytes", pa.int64(), nullable=False),
+        pa.field("etag", pa.string()),  # the inbox's tag of the file when it was listed; excluded from equality
         pa.field("mode", pa.string()),
         pa.field("mean", pa.float64()),
         pa.field("std", pa.float64()),
@@ -183,6 +186,11 @@ def drift_reports(model: str, feed: str) -> str:
     return f"reports/drift/{checked_name(model)}/{checked_name(feed)}"
 
 
+def run_page(kind: str, name: str) -> str:
+    """The page of one run that wrote no partition of its own; kind: dry-run, reconcile, vacuum."""
+    return f"reports/runs/{kind}/{stable_hash(name)}.html"
+
+
 def model_package(model: str, package_id: str) -> str:
     """A model package is one zip file, named by the SHA-256 of its content."""
     return f"packages/{checked_name(model)}/{package_id}.zip"
@@ -226,5 +234,5 @@ def stable_hash(value: Mapping[str, Any] | list[Any] | str, length: int = 16) ->
     return hashlib.sha256(text.encode()).hexdigest()[:length]
 
 
-# Fields of a partition's rows that two runs over the same inputs may differ in.
-NOT_COMPARED = frozenset({"predicted_at"})
+# Fields of a partition's rows that two runs over the same images may differ in.
+NOT_COMPARED = frozenset({"predicted_at", "etag"})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import PurePosixPath
 
 import pyarrow.compute as pc
@@ -10,7 +11,7 @@ import pyarrow.compute as pc
 from darkroom.contract import TEST, images_table, inbox, inbox_binding, splits_table, stable_hash
 from darkroom.errors import DataError
 from darkroom.reader import ImageReader
-from darkroom.storage import Storage
+from darkroom.storage import Blob, Storage
 from darkroom.tables import Table
 
 _UNDER_WAY = (".part", ".partial", ".filepart", ".tmp", "_tmp", ".temp", ".crdownload", "._copying_")
@@ -20,6 +21,17 @@ _UNDER_WAY = (".part", ".partial", ".filepart", ".tmp", "_tmp", ".temp", ".crdow
 def is_arrived(path: str) -> bool:
     """Whether a file of an inbox is to be read: not hidden, not a marker (dot or underscore), not under way."""
     return not any(name.startswith(("_", ".")) or name.lower().endswith(_UNDER_WAY) for name in path.split("/"))
+
+
+def arrived(lake: Storage, feed: str, dt: str) -> list[Blob]:
+    """The files of a date's inbox by path, without markers, hidden files and files under way. Costs a listing."""
+    folder = inbox(feed, dt)
+    return [blob for blob in lake.list(folder) if is_arrived(blob.path.removeprefix(f"{folder}/"))]
+
+
+def inputs_fingerprint(blobs: Sequence[Blob]) -> str:
+    """64 hex digits over names, sizes and etags of a date's images, in the order of ``arrived``."""
+    return stable_hash([[blob.path, blob.size, blob.etag] for blob in blobs], length=64)
 
 
 def fill_inbox(

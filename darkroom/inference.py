@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
-from darkroom import champions
+from darkroom.champion_choice import Choice, choose_champion, mode_of_run
+from darkroom.codedigest import code_digest
 from darkroom.contract import inbox, inbox_binding
+from darkroom.date_requests import BatchRequest, checked_partition_date
 from darkroom.errors import InvalidRequest, NoChampion, UserError
 from darkroom.inbox import is_arrived
-from darkroom.requests import BatchRequest, checked_partition_date, parse_request
+from darkroom.requests import parse_request
 from darkroom.settings import get_settings
 from darkroom.storage import Storage
 
@@ -20,42 +22,45 @@ log = logging.getLogger(__name__)
 
 
 def feeds_of_date(
-    lake: Storage, fields: dict[str, Any], partition_key: str | None, predicted_at: datetime
+    lake: Storage,
+    fields: dict[str, Any],
+    partition_key: str | None,
+    predicted_at: datetime,
+    run_type: str = "manual",
+    clear_number: int | None = 0,
 ) -> list[dict[str, Any]]:
     """One request of the predict job for each feed of the date.
 
-    ``fields`` are those of BatchRequest; ``predicted_at`` is when the run began, UTC. Where no feed is asked for by
-    name, a folder that cannot be classified (no champion, an unusable name or binding) is left out: one warning tells
-    of all of them, and each request names them in ``left_out``, for the date's summary. Raises InvalidRequest for an
-    unusable date or an unknown feed. Raises what is wrong with a feed, InvalidRequest or NoChampion, where it was
-    asked for by name, and what is wrong with all of them where none can be classified.
+    ``fields`` are those of BatchRequest; ``predicted_at`` is when the run began, UTC; ``run_type`` and
+    ``clear_number`` are Airflow's and decide what the mode "auto" means. Where no feed is asked for by name, a folder
+    that cannot be classified (no champion, an unusable name or binding) is left out: one warning tells of all of them,
+    and each request names them in ``left_out``, for the date's summary. Raises InvalidRequest for an unusable date, an
+    unknown feed, or a version where the feeds go to several models. Raises what is wrong with a feed, InvalidRequest
+    or NoChampion, where it was asked for by name, and what is wrong with all of them where none can be classified.
     """
     dt = checked_partition_date(partition_key)
     request = parse_request(BatchRequest, fields)
-    known = lake.folders("inbox")
-    unknown = sorted(set(request.feeds) - set(known))
-    if unknown:
-        raise InvalidRequest(
-            f"There is no feed {', '.join(unknown)} below inbox/. Known feeds: {', '.join(known) or 'none'}. "
-            "A feed is a folder inbox/<feed>/dt=YYYY-MM-DD/."
-        )
-    feeds = request.feeds or known
+    mode = mode_of_run(request.mode, run_type, clear_number)
+    feeds = known_feeds(lake, request.feeds)
     if not feeds:
         log.warning("There is no feed below inbox/: nothing to classify on %s.", dt)
     requests: list[dict[str, Any]] = []
     faults: dict[str, UserError] = {}
-    for feed in sorted(set(feeds)):
+    for feed in feeds:
         try:
             model = bound_model(lake, feed)
-            champion = champions.resolve_champion(lake, model)
+            choice = choose_champion(lake, model, mode, dt, request.version)
         except (InvalidRequest, NoChampion) as fault:
             if request.feeds:
                 raise
             faults[feed] = fault
             continue
-        log.info("Feed %s on %s goes to version %s of %s.", feed, dt, champion["version"], model)
-        requests.append(
-            {"feed": feed, "model": model, "dt": dt, "champion": champion, "predicted_at": predicted_at.isoformat()}
+        requests.append(request_of_feed(feed, model, dt, mode, choice, predicted_at))
+    models = sorted({each["model"] for each in requests})
+    if request.version and len(models) > 1:
+        raise InvalidRequest(
+            f"The version {request.version!r} was named, but the feeds go to several models: {', '.join(models)}. "
+            "Expected feeds of one model. Name them in the form."
         )
     if faults:
         told = " ".join(f"{feed}: {fault.message}" for feed, fault in faults.items())
@@ -64,6 +69,35 @@ def feeds_of_date(
             raise kind(f"No feed below inbox/ can be classified. {told}")
         log.warning("Left out on %s, since they cannot be classified. %s", dt, told)
     return [{**each, "left_out": list(faults)} for each in requests]
+
+
+def known_feeds(lake: Storage, asked: Sequence[str]) -> list[str]:
+    """The feeds that were asked for, or every folder below inbox/; sorted. Raises InvalidRequest for an unknown one."""
+    known = lake.folders("inbox")
+    if unknown := sorted(set(asked) - set(known)):
+        raise InvalidRequest(
+            f"There is no feed {', '.join(unknown)} below inbox/. Known feeds: {', '.join(known) or 'none'}. "
+            "A feed is a folder inbox/<feed>/dt=YYYY-MM-DD/."
+        )
+    return sorted(set(asked or known))
+
+
+def request_of_feed(
+    feed: str, model: str, dt: str, mode: str, choice: Choice, predicted_at: datetime
+) -> dict[str, Any]:
+    """What the predict job is asked for; the code that planned it is named, so that a deploy in between is seen."""
+    champion = choice.champion
+    log.info("Feed %s on %s goes to version %s of %s (%s). %s", feed, dt, champion.version, model, mode, choice.note)
+    return {
+        "feed": feed,
+        "model": model,
+        "dt": dt,
+        "champion": champion.as_dict(),
+        "predicted_at": predicted_at.isoformat(),
+        "mode": mode,
+        "note": choice.note,
+        "planned_by": code_digest(),
+    }
 
 
 def bound_model(lake: Storage, feed: str) -> str:
@@ -121,12 +155,19 @@ def _complete(lake: Storage, feed: str, dt: str, now: datetime) -> bool:
 
 
 def summary_of_date(dt: str, results: list[dict[str, Any]]) -> dict[str, Any]:
-    """The run's summary over all feeds: small numbers, for the log, the asset event and the demo's last screen."""
+    """The run's summary over all feeds: small numbers, for the log, the asset event and the demo's last screen.
+
+    ``told`` holds what somebody should know of single feeds: another model than expected, other code, a result that
+    was restored by hand and stays.
+    """
     feeds = [result["feed"] for result in results]
     left_out = sorted({feed for result in results for feed in result["left_out"]})
     incomplete = sorted(result["feed"] for result in results if result["incomplete"])
+    told = [f"{result['feed']}: {sentence}" for result in results for sentence in result["told"]]
     images = sum(int(result["images"]) for result in results)
     log.info("%s: %d images in %d feeds.", dt, images, len(feeds))
+    for sentence in told:
+        log.warning("%s, %s", dt, sentence)
     if left_out:
         log.warning("%s: left out, since they cannot be classified: %s. find_feeds says why.", dt, ", ".join(left_out))
     if incomplete:
@@ -139,7 +180,18 @@ def summary_of_date(dt: str, results: list[dict[str, Any]]) -> dict[str, Any]:
         "left_out": left_out,
         "incomplete": incomplete,
         "models": sorted({str(result["model"]) for result in results}),
+        "modes": sorted({str(result["mode"]) for result in results}),
+        "told": told,
         "images": images,
         "problems": sum(int(result["problems"]) for result in results),
         "changed": any(bool(result["changed"]) for result in results),
     }
+
+
+def may_ask_for_retraining(event: Mapping[str, Any]) -> bool:
+    """Whether a date's event may lead to a retraining: it was scheduled and ran for the first time.
+
+    A backfill, a date by hand, a reconcile and a rerun are about the past: they never retrain and never move the
+    champion.
+    """
+    return event.get("run_type") == "scheduled" and not event.get("rerun")

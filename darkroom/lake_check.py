@@ -5,10 +5,9 @@ from __future__ import annotations
 import io
 import json
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from urllib.parse import unquote
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -19,6 +18,7 @@ from darkroom.lake_copy import digest_of
 from darkroom.reader import in_place
 from darkroom.storage import Blob, Storage
 from darkroom.tables.log import Log
+from darkroom.tables.retention import kept_from, named_files
 
 _THREADS = 8
 _SHA256 = re.compile(r"[0-9a-f]{64}")
@@ -93,28 +93,22 @@ class _Check:
                 self.find("leftover", path, "no version of a table names it")
 
     def _table(self, table: str) -> None:
-        snapshot = Log(self.lake, TableSpec(table, pa.schema([]), (), ())).open()
+        log = Log(self.lake, TableSpec(table, pa.schema([]), (), ()))
+        snapshot = log.open()
         if snapshot is None:
             self.find("unreadable", f"{table}/_delta_log", "it holds no version")
             return
         for file in snapshot.files({}):
             self.want(f"{table}/{file.path}", f"version {snapshot.version} of {table}", file.size)
-        for version in range(snapshot.version + 1):
-            self.want(f"{table}/_delta_log/{version:020d}.json", f"the log of {table}")
+        logged = {number: f"{table}/_delta_log/{number:020d}.json" for number in range(snapshot.version + 1)}
+        for path in logged.values():
+            self.want(path, f"the log of {table}")
         for path in [path for path in self.there if path.startswith(f"{table}/_delta_log/")]:
             if _LOG_FILE.fullmatch(path.rpartition("/")[2]):
                 self.named.add(path)
-        for version in range(snapshot.version + 1):
-            for name, size in self._added(f"{table}/_delta_log/{version:020d}.json"):
-                self.want(f"{table}/{name}", f"version {version} of {table}, replaced since", size)
-
-    def _added(self, path: str) -> Iterator[tuple[str, int]]:
-        """Path relative to the table and size of the files that a log entry adds."""
-        if path not in self.there:
-            return
-        for line in self.lake.read(path).decode().splitlines():
-            if line and (added := json.loads(line).get("add")):
-                yield unquote(added["path"]), int(added["size"])
+        entries = log.entries(number for number, path in logged.items() if path in self.there)
+        for name, (size, _) in named_files(entries, kept_from(entries)).items():
+            self.want(f"{table}/{name}", f"a version of {table} that is kept", size)
 
     def raw(self) -> None:
         for path in sorted(path for path in self.there if _INDEX.fullmatch(path)):

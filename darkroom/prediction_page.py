@@ -1,12 +1,36 @@
-"""The page of one date's predictions: what arrived, how it was classified, what could not be read."""
+"""The page and the summary of one date's predictions: what arrived, how it was classified, what could not be read."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from typing import Any
 
+from darkroom.contract import prediction_reports
 from darkroom.html import Page, number, percent, plural
 from darkroom.palette import class_colors
+from darkroom.storage import Storage
+from darkroom.tables import Table
+
+
+def write_summary(lake: Storage, summary: dict[str, Any]) -> dict[str, Any]:
+    """Puts summary.json and index.html beside each other and returns what the task keeps of them."""
+    folder = prediction_reports(summary["model"], summary["dt"], summary["feed"])
+    lake.write(f"{folder}/summary.json", json.dumps(summary, indent=1, sort_keys=True, ensure_ascii=False).encode())
+    lake.write(f"{folder}/index.html", prediction_page(summary).encode())
+    kept = {name: value for name, value in summary.items() if name != "bad_files"}
+    return {**kept, "page": f"{folder}/index.html", "summary": f"{folder}/summary.json"}
+
+
+def show_standing(table: Table, partition: Mapping[str, str], shown: Mapping[str, Any] | None = None) -> None:
+    """Makes page and summary those of the partition's newest commit; ``shown`` is the summary that was written last.
+
+    Whoever writes a page calls this afterwards: of several runs that end together, none leaves the page of rows that
+    were replaced.
+    """
+    while (last := table.last_commit(partition)) is not None and last.get("summary") not in (None, shown):
+        shown = last["summary"]
+        write_summary(table.storage, last["summary"])
 
 
 def prediction_page(summary: Mapping[str, Any]) -> str:
@@ -30,6 +54,8 @@ def prediction_page(summary: Mapping[str, Any]) -> str:
         page.callout("warning", f"The images of {summary['dt']} {told} Run the date again when they are there.")
     elif not summary["images"]:
         page.callout("warning", f"No images had arrived for {summary['dt']}: zero rows were written.")
+    for sentence in summary.get("told", []):
+        page.callout("note", f"{sentence[0].upper()}{sentence[1:]}")
     labels = summary["labels"]
     if labels:
         page.section("Labels")
@@ -46,6 +72,7 @@ def prediction_page(summary: Mapping[str, Any]) -> str:
     page.facts(
         [
             ("model", f"{summary['model']} version {summary['model_version']}"),
+            ("how it was chosen", summary.get("mode", "newest")),
             ("model package", summary["package_id"]),
             ("trained on dataset version", summary["dataset_version"]),
             ("transform", summary["transform_hash"]),

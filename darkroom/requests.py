@@ -7,7 +7,6 @@ One flat model a DAG. Its field titles, descriptions, defaults and limits are wh
 from __future__ import annotations
 
 import re
-from datetime import date
 from typing import Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
@@ -92,19 +91,6 @@ class RollbackRequest(BaseModel):
         return value.strip()
 
 
-class BatchRequest(BaseModel):
-    """The form of batch_inference. The date is the run's partition key."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    feeds: list[str] = Field([], title="Feeds", description="Names of folders below inbox/. Empty: all of them.")
-
-    @field_validator("feeds")
-    @classmethod
-    def _feeds(cls, value: list[str]) -> list[str]:
-        return [named(name) for name in value]
-
-
 def parse_request(kind: type[RequestType], fields: dict[str, Any]) -> RequestType:
     """The checked request; every fault of it in one InvalidRequest."""
     try:
@@ -134,22 +120,6 @@ def told_faults(error: ValidationError, whole: str) -> str:
         received = f" (received {fault['input']!r})" if fault["loc"] and fault["type"] != "missing" else ""
         faults.append(f"{name}: {fault['msg'].removeprefix('Value error, ')}{received}")
     return "; ".join(faults)
-
-
-def checked_partition_date(key: str | None) -> str:
-    """The date of a partitioned run, YYYY-MM-DD. Raises InvalidRequest without a usable one."""
-    if not key:
-        raise InvalidRequest(
-            "This run has no partition key. batch_inference classifies one date: trigger it with a partition key such "
-            "as 2026-01-31, or run a backfill of that date."
-        )
-    try:
-        parsed = date.fromisoformat(key)
-    except ValueError:
-        parsed = None
-    if parsed is None or parsed.isoformat() != key:
-        raise InvalidRequest(f"The partition key {key!r} is not a date. Expected YYYY-MM-DD, for example 2026-01-31.")
-    return key
 
 
 def named(value: str) -> str:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
+from darkroom.codedigest import code_digest, other_code
 from darkroom.contract import checked_name, images_table, splits_table
 from darkroom.errors import CommitConflict, InvalidRequest
 from darkroom.requests import checked_job
@@ -13,6 +15,8 @@ from darkroom.splitting import SplitOptions, SplitResult, checked_options, ident
 from darkroom.splitting.contents import MANIFEST_COLUMNS
 from darkroom.storage import Storage
 from darkroom.tables import Table
+
+log = logging.getLogger(__name__)
 
 NEWEST = "newest"
 
@@ -44,6 +48,8 @@ def split_dataset(lake: Storage, request: dict[str, Any]) -> dict[str, Any]:
     history = _splits(splits)
     made = _made(history, wanted, options)
     if made is not None:
+        if sentence := other_code(made):
+            log.warning("Split %s of %s: %s", made["split_id"], wanted.dataset, sentence)
         return {"split_id": made["split_id"], "parent": made["parent"], "summary": made["summary"], "changed": False}
     parent = _parent(history, wanted, options)
     result = plan_split(lake, wanted.dataset, wanted.version, options, parent)
@@ -53,6 +59,7 @@ def split_dataset(lake: Storage, request: dict[str, Any]) -> dict[str, Any]:
         "options": options.model_dump(mode="json"),
         "policy": options.policy,
         "parent": parent,
+        "code_digest": code_digest(),
         "summary": result.summary,
     }
     try:

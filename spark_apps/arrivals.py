@@ -5,20 +5,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
-from darkroom.codedigest import code_digest
-from darkroom.contract import CONTRACT_VERSION, inbox, predictions_table, stable_hash
+from darkroom.codedigest import code_digest, other_code
+from darkroom.contract import BATCH, CONTRACT_VERSION, inbox, predictions_table, stable_hash
 from darkroom.errors import StorageUnavailable
-from darkroom.inbox import is_arrived
+from darkroom.inbox import arrived, inputs_fingerprint
 from darkroom.model import load_package
 from darkroom.requests import checked_job
 from darkroom.storage import Blob, Storage
 from darkroom.tables import AddedFile, Table
-
-ORIGIN = "batch"
 
 
 class ChampionOfRequest(BaseModel):
@@ -45,6 +43,9 @@ class PredictRequest(BaseModel):
     predicted_at: datetime
     left_out: list[str] = Field(default_factory=list, description="Feeds of the date that cannot be classified.")
     incomplete: bool = Field(False, description="The wait for the date's images ran out: zero rows.")
+    mode: Literal["newest", "as_of", "rescore", "reconcile"] = Field("newest", description="How the model was chosen.")
+    note: str = Field("", description="What readers of the results should know of that choice.")
+    planned_by: str = Field("", description="Digest of the code that made this request.")
 
     @field_validator("dt")
     @classmethod
@@ -62,7 +63,7 @@ class PredictRequest(BaseModel):
 
     @property
     def partition(self) -> dict[str, str]:
-        return {"dt": self.dt, "feed": self.feed, "origin": ORIGIN}
+        return {"dt": self.dt, "feed": self.feed, "origin": BATCH}
 
 
 @dataclass(frozen=True)
@@ -76,6 +77,8 @@ class Prediction:
     fingerprint: str
     commit_number: int
     earlier: dict[str, Any] | None  # the summary of an earlier run whose rows stay
+    reasons: list[str]  # why rows are written, or why those of an earlier run stay
+    told: list[str]  # what somebody should know: another model than expected, other code, a restored result
 
     @property
     def table(self) -> Table:
@@ -83,9 +86,10 @@ class Prediction:
 
 
 def plan_prediction(lake: Storage, request: dict[str, Any]) -> Prediction:
-    """Lists the inbox once and compares with the last commit. Where the inbox is incomplete, earlier rows stay.
+    """Lists the inbox once and compares with the last commit.
 
-    Raises InvalidRequest and ModelError.
+    The earlier rows stay where nothing changed, where the inbox is incomplete, and where they were restored by hand:
+    then only the mode "rescore" replaces them. Raises InvalidRequest and ModelError.
     """
     asked = checked_job(PredictRequest, request, "predict")
     table = Table(lake, predictions_table(asked.model))
@@ -104,15 +108,58 @@ def plan_prediction(lake: Storage, request: dict[str, Any]) -> Prediction:
         length=64,
     )
     last = table.last_commit(asked.partition)
-    stands = last and (asked.incomplete or last.get("fingerprint") == fingerprint)
-    earlier = last["summary"] if last and stands else None
-    return Prediction(lake, asked, blobs, model.transform.hash, fingerprint, number, earlier)
+    stays = last and _why_it_stays(asked, last, fingerprint)
+    return Prediction(
+        lake,
+        asked,
+        blobs,
+        model.transform.hash,
+        fingerprint,
+        number,
+        earlier=last["summary"] if last and stays else None,
+        reasons=[stays] if stays else _differences(asked, last, blobs),
+        told=_told(asked, last),
+    )
 
 
-def arrived(lake: Storage, feed: str, dt: str) -> list[Blob]:
-    """The files of a date's inbox by path, without markers, hidden files and files under way."""
-    folder = inbox(feed, dt)
-    return [blob for blob in lake.list(folder) if is_arrived(blob.path.removeprefix(f"{folder}/"))]
+def _why_it_stays(asked: PredictRequest, last: dict[str, Any], fingerprint: str) -> str | None:
+    if asked.incomplete:
+        return "the inbox is not complete"
+    if last.get("restored") and asked.mode != "rescore":
+        return "restored by hand"
+    return "nothing changed" if last.get("fingerprint") == fingerprint else None
+
+
+def _told(asked: PredictRequest, last: dict[str, Any] | None) -> list[str]:
+    """What somebody should know of this run, in sentences: another model than expected, other code, a held result."""
+    told = [asked.note] if asked.note else []
+    if asked.planned_by not in ("", code_digest()):
+        told.append(f"this run was planned by code {asked.planned_by} and goes on with {code_digest()}.")
+    if last and (sentence := other_code(last)):
+        told.append(sentence)
+    if last and last.get("restored") and asked.mode != "rescore":
+        told.append(
+            f"its rows were restored by hand from version {last['restored']['version']} and stay; "
+            "only the mode rescore replaces them."
+        )
+    return told
+
+
+def _differences(asked: PredictRequest, last: dict[str, Any] | None, blobs: Sequence[Blob]) -> list[str]:
+    """Why the date is classified, against what the last commit records."""
+    if last is None:
+        return ["no rows yet"]
+    found = []
+    summary = last.get("summary", {})
+    if last.get("package") != asked.champion.package:
+        found.append(f"model version {summary.get('model_version')} before, {asked.champion.version} now")
+    if last.get("inputs") != inputs_fingerprint(blobs):
+        found.append("other images")
+    if last.get("code_digest") != code_digest():
+        found.append("other code")
+    if last.get("restored"):
+        found.append("restored by hand before")
+    return found or ["another request"]
 
 
 def check_unchanged(plan: Prediction) -> None:
@@ -138,6 +185,7 @@ def commit_predictions(plan: Prediction, files: Sequence[AddedFile], summary: di
         check_unchanged(plan)
     metadata = {
         "fingerprint": plan.fingerprint,
+        "inputs": inputs_fingerprint(plan.blobs),
         "package": plan.request.champion.package,
         "transform_hash": plan.transform_hash,
         "code_digest": code_digest(),

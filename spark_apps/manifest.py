@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, fields
@@ -13,6 +14,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from pydantic import BaseModel, ConfigDict, Field
 
+from darkroom.codedigest import code_digest, other_code
 from darkroom.contract import CONTRACT_VERSION, IMAGES_SCHEMA, checked_name, images_table, stable_hash
 from darkroom.decode import one_thread
 from darkroom.duplicates import Clusters, find_clusters
@@ -27,6 +29,8 @@ from spark_apps.images import partition_count
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
+
+log = logging.getLogger(__name__)
 
 _TYPES = {"width": pa.int32(), "height": pa.int32(), "thumbnail": pa.binary()} | dict.fromkeys(
     ("mean", "std", "min", "max"), pa.float64()
@@ -96,7 +100,11 @@ def plan_manifest(lake: Storage, request: dict[str, Any]) -> Manifest:
 def existing_result(plan: Manifest) -> dict[str, Any] | None:
     """The result of the run that made this version, or None where there was none."""
     commit = plan.table.last_commit(plan.partition)
-    return None if commit is None else {**commit["summary"], "changed": False}
+    if commit is None:
+        return None
+    if sentence := other_code(commit):
+        log.warning("Version %s of %s: %s", plan.version, plan.dataset, sentence)
+    return {**commit["summary"], "changed": False}
 
 
 def make_manifest(spark: SparkSession, plan: Manifest, partitions: int | None = None) -> dict[str, Any]:
@@ -111,7 +119,11 @@ def make_manifest(spark: SparkSession, plan: Manifest, partitions: int | None = 
     rows = image_rows(plan, measured, clusters)
     summary = summarize(rows, clusters.report)
     fingerprint = {"index": plan.index.num_rows, "layout": plan.layout.model_dump(mode="json")}
-    metadata = {"fingerprint": {"version": plan.version, **fingerprint}, "summary": summary}
+    metadata = {
+        "fingerprint": {"version": plan.version, **fingerprint},
+        "code_digest": code_digest(),
+        "summary": summary,
+    }
     plan.table.commit(plan.partition, rows, metadata, after=after)
     return {**summary, "changed": True}
 

@@ -56,7 +56,7 @@ def predict_inbox(spark: SparkSession | None, plan: Prediction, partitions: int 
     if plan.blobs:
         if spark is None:
             raise InvalidRequest(f"{len(plan.blobs):,} images are to be classified, but no Spark session was given.")
-        todo = pa.table({"path": [blob.path for blob in plan.blobs], "size": [blob.size for blob in plan.blobs]})
+        todo = pa.table({name: [getattr(blob, name) for blob in plan.blobs] for name in ("path", "size", "etag")})
         count = partitions or partition_count(spark.sparkContext.defaultParallelism, len(plan.blobs))
         images = spark.createDataFrame(todo).repartition(count).sortWithinPartitions("path")
         written = predict_images(images, plan).toArrow().to_pylist()
@@ -79,10 +79,10 @@ def predict_inbox(spark: SparkSession | None, plan: Prediction, partitions: int 
 
 
 def predict_images(images: DataFrame, plan: Prediction) -> DataFrame:
-    """(path, size) of files on the lake to WRITTEN_SCHEMA: a row for each file of predictions that was written."""
+    """(path, size, etag) of files on the lake to WRITTEN_SCHEMA: a row for each predictions file that was written."""
     from pyspark.sql.pandas.types import from_arrow_schema
 
-    return images.select("path", "size").mapInArrow(_classifier(plan), from_arrow_schema(WRITTEN_SCHEMA))
+    return images.select("path", "size", "etag").mapInArrow(_classifier(plan), from_arrow_schema(WRITTEN_SCHEMA))
 
 
 def _classifier(plan: Prediction) -> Callable[[Iterator[pa.RecordBatch]], Iterator[pa.RecordBatch]]:
@@ -90,7 +90,8 @@ def _classifier(plan: Prediction) -> Callable[[Iterator[pa.RecordBatch]], Iterat
 
     def classify(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         one_thread()
-        files = (pair for batch in batches for pair in zip(*batch.to_pydict().values(), strict=True))
+        tags: dict[str, str] = {}
+        files = _noting_tags(batches, tags)
         rows: list[dict[str, Any]] = []
         model = None
         for group in _groups(files):
@@ -108,7 +109,9 @@ def _classifier(plan: Prediction) -> Callable[[Iterator[pa.RecordBatch]], Iterat
             "predicted_at": request.predicted_at,
             **request.partition,
         }
-        complete = [{**row, **constants, "path": row["path"].removeprefix(folder)} for row in rows]
+        complete = [
+            {**row, **constants, "etag": tags[row["path"]], "path": row["path"].removeprefix(folder)} for row in rows
+        ]
         file = table.write_file(request.partition, pa.Table.from_pylist(complete, schema=PREDICTIONS_SCHEMA))
         bad = [(row["path"], row["problem"]) for row in complete if row["problem"]]
         report = {
@@ -122,6 +125,14 @@ def _classifier(plan: Prediction) -> Callable[[Iterator[pa.RecordBatch]], Iterat
         yield pa.RecordBatch.from_pylist([report], schema=WRITTEN_SCHEMA)
 
     return classify
+
+
+def _noting_tags(batches: Iterator[pa.RecordBatch], tags: dict[str, str]) -> Iterator[tuple[str, int]]:
+    """(path, size) of each file; its etag is put into ``tags``, by path."""
+    for batch in batches:
+        for path, size, etag in zip(*batch.to_pydict().values(), strict=True):
+            tags[path] = etag
+            yield path, size
 
 
 _MODELS: dict[str, Model] = {}

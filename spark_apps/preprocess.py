@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pydantic import BaseModel, ConfigDict, Field
 
+from darkroom.codedigest import code_digest
 from darkroom.contract import SPLITS, examples_table, images_table, splits_table
 from darkroom.decode import one_thread
 from darkroom.errors import DataError
@@ -141,7 +142,8 @@ def preprocess(spark: SparkSession, plan: Preprocessing, partitions: int | None 
             }
             partition = {"transform_hash": transform.hash}
             after = plan.commit_numbers[number]
-            plan.table.commit(partition, files, {"fingerprint": metadata}, mode="append", after=after)
+            noted = {"fingerprint": metadata, "code_digest": code_digest()}
+            plan.table.commit(partition, files, noted, mode="append", after=after)
     return plan.result()
 
 

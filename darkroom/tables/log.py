@@ -10,10 +10,9 @@ from __future__ import annotations
 
 import itertools
 import json
-import re
 import time
 import uuid
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -27,18 +26,14 @@ from deltalake.transaction import AddAction, RemoveAction, create_table_with_add
 from darkroom.contract import TableSpec
 from darkroom.errors import CommitConflict, DarkroomError, InvalidRequest, StorageUnavailable
 from darkroom.storage import Storage
-from darkroom.storage.connection import FULL_ADVICE, is_full
-from darkroom.storage.folder import ADVICE
+from darkroom.tables.entries import NOTE, Entry, note_of, parsed_entry
+from darkroom.tables.faults import explained, sentence
 
-_NOTE = "darkroom"
 _CONFIGURATION: Mapping[str, str | None] = {
     "delta.enableExpiredLogCleanup": "false",  # the notes of old commits stay
     "delta.checkpointInterval": "20",  # opening a table reads every entry after the newest checkpoint
 }
 _RETRIES = 50  # of a commit that meets those of other partitions
-_FORBIDDEN = re.compile(r"\b(401 Unauthorized|403 Forbidden)\b|<Code>AccessDenied|lacked the necessary privileges")
-_SYSTEM = re.compile(r"\(os error (\d+)\)")
-_COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 
 
 @dataclass(frozen=True)
@@ -115,34 +110,64 @@ class Log:
         actions: list[AddAction],
         metadata: Mapping[str, Any],
         mode: Literal["replace", "append"],
+        *,
+        old_files: bool = False,
     ) -> int:
         """Lands one version on top of ``snapshot``; its number.
 
-        Raises CommitConflict when another writer of the partition was faster.
+        ``old_files``: the actions name files of earlier versions, so that no ``mark`` may land meanwhile. Raises
+        CommitConflict when another writer of the partition was faster.
         """
         attempt = uuid.uuid4().hex
-        note = {_NOTE: _json({"partition": dict(partition), "metadata": dict(metadata), "attempt": attempt})}
+        note = {NOTE: _json({"partition": dict(partition), "metadata": dict(metadata), "attempt": attempt})}
         first = 0 if snapshot is None else snapshot.version + 1
         failure: DarkroomError | None = None
         try:
             if snapshot is not None or not self._create(actions, self._properties(note, partition, 1, retries=0)):
-                self._write(snapshot or self._just_made(partition), partition, actions, note, mode)
+                self._write(snapshot or self._just_made(partition), partition, actions, note, mode, old_files)
         except (CommitConflict, StorageUnavailable) as error:
             failure = error  # an answer that was lost is asked again by the library, which then meets its own commit
         if (version := self._landed(first, attempt)) is not None:
             return version
         raise failure or self.conflict(partition)
 
+    def mark(self, snapshot: Snapshot, kept_from: int) -> None:
+        """Notes in a version of its own, before any file goes, that versions before ``kept_from`` may lose theirs.
+
+        Raises CommitConflict when another mark, or a commit of old files, has landed since ``snapshot``.
+        """
+        with self._told("commit to"):
+            snapshot.delta.create_write_transaction(
+                [],
+                mode="append",
+                schema=snapshot.delta.schema(),
+                partition_by=snapshot.delta.metadata().partition_columns,
+                commit_properties=self._properties({NOTE: _json({"kept_from": kept_from})}, None, snapshot.version + 2),
+            )
+
+    def entries(self, versions: Iterable[int]) -> list[Entry]:
+        """What the log says of these versions, in their order."""
+        return [parsed_entry(version, self._entry(version)) for version in versions]
+
     def newest(self, partition: Mapping[str, str]) -> tuple[int, dict[str, Any]] | None:
         """Version and note of the newest commit to the partition; None when there was none."""
+        return self.newest_of([partition])[0]
+
+    def newest_of(self, partitions: Sequence[Mapping[str, str]]) -> list[tuple[int, dict[str, Any]] | None]:
+        """``newest`` of several partitions, in their order, at one version of the table."""
         snapshot = self.open()
+        if snapshot is None:
+            return [None] * len(partitions)
+        return [self._newest_in(snapshot, partition) for partition in partitions]
+
+    def _newest_in(self, snapshot: Snapshot, partition: Mapping[str, str]) -> tuple[int, dict[str, Any]] | None:
         application = self.application(partition)
-        if snapshot is None or not (number := snapshot.number(application)):
+        if not (number := snapshot.number(application)):
             return None
         for version in range(number - 1, snapshot.version + 1):
             lines = self._entry(version)
             if any(line.get("txn", {}).get("appId") == application for line in lines):
-                return version, _note(lines)
+                return version, note_of(lines)
         raise StorageUnavailable(
             f"The log of {self.uri} lacks the commit to {dict(partition)} that it counts. Restore its _delta_log."
         )
@@ -160,7 +185,7 @@ class Log:
             return []
         with self._told("read"):
             entries = snapshot.delta.history()
-        return [entry | {"note": json.loads(entry.get(_NOTE, "{}"))} for entry in entries]
+        return [entry | {"note": json.loads(entry.get(NOTE, "{}"))} for entry in entries]
 
     def _create(self, actions: list[AddAction], properties: CommitProperties) -> bool:
         """Makes the table with its first commit. False when another writer has just made it.
@@ -192,6 +217,7 @@ class Log:
         actions: list[AddAction],
         note: dict[str, str],
         mode: Literal["replace", "append"],
+        old_files: bool,
     ) -> None:
         filters = [(name, "=", partition[name]) for name in self.spec.partition_by]
         current = {file.path: file for file in snapshot.files(partition)}
@@ -209,14 +235,22 @@ class Log:
                 schema=Schema.from_arrow(self.spec.schema),
                 partition_by=list(self.spec.partition_by),
                 partition_filters=filters if overwrite else None,
-                commit_properties=self._properties(note, partition, snapshot.version + 2),
+                commit_properties=self._properties(note, partition, snapshot.version + 2, old_files=old_files),
             )
 
     def _properties(
-        self, note: dict[str, str], partition: Mapping[str, str], number: int, *, retries: int = _RETRIES
+        self,
+        note: dict[str, str],
+        partition: Mapping[str, str] | None,
+        number: int,
+        *,
+        retries: int = _RETRIES,
+        old_files: bool = False,
     ) -> CommitProperties:
-        transaction = Transaction(self.application(partition), number)
-        return CommitProperties(custom_metadata=note, max_commit_retries=retries, app_transactions=[transaction])
+        names = [self.application(partition)] if partition is not None else []
+        names += [f"{self.spec.path}/kept"] if old_files or partition is None else []
+        transactions = [Transaction(name, number) for name in names]
+        return CommitProperties(custom_metadata=note, max_commit_retries=retries, app_transactions=transactions)
 
     def _just_made(self, partition: Mapping[str, str]) -> Snapshot:
         """The table that another writer has just made, when that one did not write this partition."""
@@ -232,7 +266,7 @@ class Log:
                 lines = self._entry(version)
             except FileNotFoundError:
                 return None
-            if _note(lines).get("attempt") == attempt:
+            if note_of(lines).get("attempt") == attempt:
                 return version
         return None
 
@@ -252,26 +286,12 @@ class Log:
             raise
         except CommitFailedError as error:
             raise CommitConflict(
-                f"Another writer committed to {self.uri} first ({_sentence(error)}). Nothing of this attempt shows. "
+                f"Another writer committed to {self.uri} first ({sentence(error)}). Nothing of this attempt shows. "
                 "Run it again: it starts from what is there now."
             ) from error
         except (DeltaError, OSError) as error:
             self.storage.folders(self.spec.path)  # names the cause better where the storage itself does not answer
-            raise _explained(error, f"Could not {action} the table {self.uri}") from error
-
-
-def _explained(error: Exception, what: str) -> DarkroomError:
-    """What deltalake says about the storage, as our error. Its text is all that tells one cause from another."""
-    said = _sentence(error)
-    if _FORBIDDEN.search(said):
-        return InvalidRequest(
-            f"{what}: {said}. The login may not do this. Check DARKROOM_S3_ACCESS_KEY and the rights on the bucket. "
-            "Nothing was left half-written."
-        )
-    number = _SYSTEM.search(said)
-    usual = FULL_ADVICE if is_full(said) else "Check that the address answers and run it again."
-    advice = ADVICE.get(int(number.group(1)) if number else 0, usual)
-    return StorageUnavailable(f"{what}: {said}. {advice} Nothing was left half-written.")
+            raise explained(error, f"Could not {action} the table {self.uri}") from error
 
 
 def _removed(file: NamedFile) -> RemoveAction:
@@ -284,16 +304,3 @@ def _json(value: dict[str, Any]) -> str:
         return json.dumps(value, sort_keys=True, allow_nan=False)
     except (TypeError, ValueError) as error:
         raise InvalidRequest(f"Metadata of a commit is kept as JSON, and it cannot hold this one: {error}.") from error
-
-
-def _note(lines: list[dict[str, Any]]) -> dict[str, Any]:
-    for line in lines:
-        if _NOTE in line.get("commitInfo", {}):
-            return json.loads(line["commitInfo"][_NOTE])
-    return {}
-
-
-def _sentence(error: Exception) -> str:
-    lines = [line.strip(" ↳") for line in _COLOURS.sub("", str(error)).splitlines()]
-    kept = [line.strip(" ↳") for line in lines if line and not re.match(r"(\d+: |at |BACKTRACE)", line.strip())]
-    return " ".join(kept)[:600].rstrip(". ")

@@ -48,7 +48,7 @@ class Table:
         self.storage = storage
         self.spec = spec
         self.uri = storage.uri(spec.path)
-        self._log = Log(storage, spec)
+        self.log = Log(storage, spec)
 
     def new_file(self, partition: Mapping[str, str]) -> tuple[str, str]:
         """A name that no other attempt uses: the path relative to the table, and the absolute address."""
@@ -86,17 +86,17 @@ class Table:
         if mode not in ("replace", "append"):
             raise InvalidRequest(f"The commit mode {mode!r} is unknown. Expected 'replace' or 'append'.")
         self._folder(partition)
-        snapshot = self._log.open()
-        number = 0 if snapshot is None else snapshot.number(self._log.application(partition))
+        snapshot = self.log.open()
+        number = 0 if snapshot is None else snapshot.number(self.log.application(partition))
         if after is not None and after != number:
-            raise self._log.conflict(partition)
+            raise self.log.conflict(partition)
         if isinstance(rows, pa.Table):
             table = in_order(fitted(rows, self.spec, partition), self.spec.sort_by)
             files = [self.write_file(partition, piece) for piece in in_slices(table, TARGET_BYTES)]
         else:
             files = self._checked_files(partition, rows)
-        actions = [_added(file, partition) for file in files if file.rows]
-        return self._log.commit(snapshot, partition, actions, metadata, mode)
+        actions = [added_action(file, partition) for file in files if file.rows]
+        return self.log.commit(snapshot, partition, actions, metadata, mode)
 
     def read(
         self,
@@ -125,20 +125,27 @@ class Table:
 
     def version(self) -> int | None:
         """The newest version's number; None when the table does not exist."""
-        snapshot = self._log.open()
+        snapshot = self.log.open()
         return None if snapshot is None else snapshot.version
 
     def commit_number(self, partition: Mapping[str, str]) -> int:
         """A number that grows with every commit to the partition; 0 when there was none. For ``commit(after=…)``."""
         self._folder(partition)
-        snapshot = self._log.open()
-        return 0 if snapshot is None else snapshot.number(self._log.application(partition))
+        snapshot = self.log.open()
+        return 0 if snapshot is None else snapshot.number(self.log.application(partition))
 
     def last_commit(self, partition: Mapping[str, str]) -> dict[str, Any] | None:
         """Metadata of the newest commit to the partition, also where it has no rows; None when there was none."""
         self._folder(partition)
-        newest = self._log.newest(partition)
+        newest = self.log.newest(partition)
         return None if newest is None else newest[1].get("metadata", {})
+
+    def last_commits(self, partitions: Sequence[Mapping[str, str]]) -> list[dict[str, Any] | None]:
+        """``last_commit`` of several partitions, in their order; the table is opened once."""
+        for partition in partitions:
+            self._folder(partition)
+        found = self.log.newest_of(partitions)
+        return [None if newest is None else newest[1].get("metadata", {}) for newest in found]
 
     def history(self) -> list[dict[str, Any]]:
         """Every commit, newest first: version, timestamp (ms, UTC), operation, partition and metadata."""
@@ -150,12 +157,12 @@ class Table:
                 "partition": entry["note"].get("partition"),
                 "metadata": entry["note"].get("metadata"),
             }
-            for entry in self._log.history()
+            for entry in self.log.history()
         ]
 
     def _files(self, partition: Mapping[str, str] | None, version: int | None) -> list[NamedFile]:
         self._check_partition(partition or {})
-        snapshot = self._log.open(version)
+        snapshot = self.log.open(version)
         return [] if snapshot is None else snapshot.files(partition or {})
 
     def _read_file(self, named: NamedFile, schema: pa.Schema) -> pa.Table:
@@ -197,6 +204,7 @@ class Table:
         return list(files)
 
 
-def _added(file: AddedFile, partition: Mapping[str, str]) -> AddAction:
+def added_action(file: AddedFile, partition: Mapping[str, str]) -> AddAction:
+    """What a log entry says of a file that it adds."""
     now = time.time_ns() // 1_000_000
     return AddAction(file.path, file.size, dict(partition), now, True, json.dumps({"numRecords": file.rows}))

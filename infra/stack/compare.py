@@ -13,7 +13,7 @@ from darkroom.contract import TableSpec, examples_table, images_table, predictio
 from darkroom.storage import Storage, open_storage
 from darkroom.tables import Table
 
-NOT_COMPARED = {"predicted_at", "run_id"}
+NOT_COMPARED = {"predicted_at", "etag", "run_id"}
 
 
 def compare(one: Storage, other: Storage, dataset: str) -> dict[str, int]:

@@ -66,3 +66,5 @@ TRAIN_RUN_TYPES = [
     DagRunType.SCHEDULED,
     DagRunType.OPERATOR_TRIGGERED,
 ]
+# For what looks back by itself: a backfill of it would do the same thing several times.
+UPKEEP_RUN_TYPES = [DagRunType.MANUAL, DagRunType.SCHEDULED, DagRunType.OPERATOR_TRIGGERED]

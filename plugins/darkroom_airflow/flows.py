@@ -7,8 +7,6 @@ Parameters with the default None and a name of Airflow's context (params, dag_ru
 from __future__ import annotations
 
 import logging
-import time
-from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import quote
 
@@ -17,7 +15,7 @@ from darkroom.prepare_request import PrepareRequest
 from darkroom.requests import TrainRequest, parse_request
 from darkroom.settings import get_settings
 from darkroom.storage import open_lake
-from darkroom_airflow.common import DATASETS, PREDICTIONS
+from darkroom_airflow.common import DATASETS
 from darkroom_airflow.forms import fields_of
 from darkroom_airflow.tasks import work
 
@@ -221,29 +219,6 @@ def close_runs(ti: Any = None) -> None:
         log.info("No training had begun: there is no run to end.")
     else:
         flow.close_runs(parent_run_id)
-
-
-@work
-def find_feeds(params: Any = None, dag_run: Any = None) -> list[dict[str, Any]]:
-    """One request of the predict job for each feed; a scheduled date first waits until its inboxes are complete."""
-    from darkroom.inference import feeds_of_date, wait_for_inboxes
-
-    lake = open_lake()
-    requests = feeds_of_date(lake, fields_of(params), dag_run.partition_key, dag_run.start_date)
-    if str(dag_run.run_type) == "scheduled" and get_settings().inbox_wait_seconds:
-        return wait_for_inboxes(lake, requests, clock=lambda: datetime.now(UTC), sleep=time.sleep)
-    return requests
-
-
-@work(outlets=[PREDICTIONS], trigger_rule="none_failed")
-def summarise(results: Any, dag_run: Any = None, outlet_events: Any = None) -> dict[str, Any]:
-    """The date's summary over all feeds, with the kind of run it was."""
-    from darkroom.inference import summary_of_date
-
-    found = summary_of_date(dag_run.partition_key, list(results or []))
-    summary = {**found, "run_type": str(dag_run.run_type)}
-    outlet_events[PREDICTIONS].extra = summary
-    return summary
 
 
 def run_url(dag_run: Any) -> str:

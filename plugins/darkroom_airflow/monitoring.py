@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from typing import Any
 
-from darkroom.requests import checked_partition_date
+from darkroom.date_requests import checked_partition_date
 from darkroom.storage import open_lake
 from darkroom_airflow.common import PREDICTIONS
 from darkroom_airflow.notify import tell
@@ -47,6 +47,7 @@ def check(partition: dict[str, str]) -> dict[str, Any]:
 @work(trigger_rule="none_failed")
 def alert(results: Any, triggering_asset_events: Any = None) -> list[dict[str, str]]:
     """Tells of each new alarm once, and returns the trainings that it asks for."""
+    from darkroom.inference import may_ask_for_retraining
     from darkroom.monitoring import retraining_of
 
     days = list(results or [])
@@ -54,5 +55,5 @@ def alert(results: Any, triggering_asset_events: Any = None) -> list[dict[str, s
         if day["alert"]:
             tell(f"Drift of {day['feed']} on {day['dt']}, model {day['model']}: {day['said']}")
     events = (triggering_asset_events or {}).get(PREDICTIONS, [])
-    kinds = {str(event.extra.get("run_type", "")) for event in events}
-    return retraining_of(open_lake(), days, kinds.pop() if len(kinds) == 1 else "")
+    asks = bool(events) and all(may_ask_for_retraining(event.extra) for event in events)
+    return retraining_of(open_lake(), days, "scheduled" if asks else "")

@@ -2,33 +2,69 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import sys
 import time
 from collections.abc import Sequence
 from typing import Any
 
-from darkroom.contract import prediction_reports
+from darkroom.errors import CommitConflict
 from darkroom.outcome import run_job
-from darkroom.prediction_page import prediction_page
-from darkroom.storage import Storage, open_lake
+from darkroom.prediction_page import show_standing, write_summary
+from darkroom.storage import open_lake
+from darkroom.tables import AddedFile
 from spark_apps.arrivals import Prediction, commit_predictions, plan_prediction
 from spark_apps.predict import predict_inbox
 from spark_apps.session import spark_session
 
 log = logging.getLogger(__name__)
 
+TRIES = 5
+
 
 def classify(request: dict[str, Any]) -> dict[str, Any]:
-    """Classify what arrived; where nothing arrived or nothing changed, no Spark session is started."""
+    """Classify what arrived; where nothing arrived or nothing changed, no Spark session is started.
+
+    Where another run commits to the date first, this one goes on as if it had begun after it: it ends with the rows
+    that are there when those are what it would write, else it replaces them. Raises CommitConflict when others were
+    first TRIES times.
+    """
     lake = open_lake()
     started = time.monotonic()
     plan = plan_prediction(lake, request)
-    told = {"left_out": plan.request.left_out, "incomplete": plan.request.incomplete}
-    if plan.earlier is not None:
-        log.info("Nothing changed: the rows of an earlier run stay, %s images.", f"{plan.earlier['images']:,}")
-        return {**write_summary(lake, plan.earlier), **told, "changed": False}
+    of = ""  # the fingerprint that files and summary belong to
+    files: list[AddedFile] = []
+    summary: dict[str, Any] = {}
+    for number in range(1, TRIES + 1):
+        told = {"left_out": plan.request.left_out, "incomplete": plan.request.incomplete, "mode": plan.request.mode}
+        told |= {"note": plan.request.note, "told": plan.told}
+        for sentence in plan.told:
+            log.warning("%s on %s: %s", plan.request.feed, plan.request.dt, sentence)
+        if plan.earlier is not None:
+            log.info("The rows of an earlier run stay (%s), %s images.", plan.reasons[0], f"{plan.earlier['images']:,}")
+            shown = write_summary(lake, plan.earlier)
+            show_standing(plan.table, plan.request.partition, plan.earlier)
+            return {**shown, **told, "changed": False}
+        if of != plan.fingerprint:
+            log.info("Classifies %s images (%s).", f"{len(plan.blobs):,}", ", ".join(plan.reasons))
+            files, summary = _classified(plan, started)
+            of = plan.fingerprint
+        try:
+            commit_predictions(plan, files, summary)
+        except CommitConflict:
+            if number == TRIES:
+                raise
+            log.warning("Another run wrote %s on %s at the same time.", plan.request.feed, plan.request.dt)
+            plan = plan_prediction(lake, request)
+        else:
+            break
+    shown = write_summary(lake, summary)
+    show_standing(plan.table, plan.request.partition, summary)
+    return {**shown, **told, "changed": True}
+
+
+def _classified(plan: Prediction, started: float) -> tuple[list[AddedFile], dict[str, Any]]:
+    """The files with the date's rows, which no version names yet, and their summary."""
     if plan.blobs:
         with spark_session("darkroom-predict") as spark:
             working = time.monotonic()
@@ -39,9 +75,7 @@ def classify(request: dict[str, Any]) -> dict[str, Any]:
         log.warning("The inbox of %s for %s %s: zero rows.", plan.request.feed, plan.request.dt, why)
         counts, seconds = predict_inbox(None, plan), 0.0
     files = counts.pop("files")
-    summary = summarise(plan, counts, seconds, time.monotonic() - started)
-    commit_predictions(plan, files, summary)
-    return {**write_summary(lake, summary), **told, "changed": True}
+    return files, summarise(plan, counts, seconds, time.monotonic() - started)
 
 
 def summarise(plan: Prediction, counts: dict[str, Any], seconds: float, total: float) -> dict[str, Any]:
@@ -58,6 +92,9 @@ def summarise(plan: Prediction, counts: dict[str, Any], seconds: float, total: f
         "dataset_version": request.champion.dataset_version,
         "transform_hash": plan.transform_hash,
         "predicted_at": request.predicted_at.isoformat(),
+        "mode": request.mode,
+        "note": request.note,
+        "told": plan.told,
         "incomplete": request.incomplete,
         "images": images,
         "classified": classified,
@@ -71,15 +108,6 @@ def summarise(plan: Prediction, counts: dict[str, Any], seconds: float, total: f
         "images_per_second": round(images / seconds, 1) if seconds else None,
         "table": plan.table.spec.path,
     }
-
-
-def write_summary(lake: Storage, summary: dict[str, Any]) -> dict[str, Any]:
-    """Puts summary.json and index.html beside each other and returns what the task keeps of them."""
-    folder = prediction_reports(summary["model"], summary["dt"], summary["feed"])
-    lake.write(f"{folder}/summary.json", json.dumps(summary, indent=1, sort_keys=True, ensure_ascii=False).encode())
-    lake.write(f"{folder}/index.html", prediction_page(summary).encode())
-    kept = {name: value for name, value in summary.items() if name != "bad_files"}
-    return {**kept, "page": f"{folder}/index.html", "summary": f"{folder}/summary.json"}
 
 
 def main(argv: Sequence[str]) -> int:

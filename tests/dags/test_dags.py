@@ -95,9 +95,33 @@ def it_runs_every_night_for_the_day_before(dags):
     assert (night.run_after, night.partition_key) == (pendulum.datetime(2026, 3, 2), "2026-03-01")
 
 
+def it_reconciles_by_itself_and_tells_of_the_dates(dags):
+    reconcile = dags["reconcile"]
+    chain = ["find_changes", "predict", "summarise_changes"]
+    assert set(itertools.pairwise(chain)) <= arrows(reconcile)
+    assert [asset.name for asset in reconcile.get_task("summarise_changes").outlets] == ["darkroom_predictions"]
+    assert "backfill" not in {kind.value for kind in reconcile.allowed_run_types}
+
+
+def it_vacuums_only_when_told_to_and_then_dry(dags):
+    vacuum = dags["vacuum"]
+    assert type(vacuum.timetable).__name__ == "NullTimetable"
+    assert vacuum.params["dry_run"] is True
+    assert {task.task_id for task in vacuum.tasks} == {"vacuum_lake", "vacuum_mlflow"}
+
+
+def it_wakes_nobody_who_trains_or_promotes_from_a_date(dags):
+    train = dags["train_model"]
+    assert "darkroom_predictions" not in {asset.name for asset in train.timetable.asset_condition.objects}
+    for name in ("batch_inference", "reconcile"):
+        assert not [task for task in dags[name].tasks if task.task_type == "TriggerDagRunOperator"]
+        outlets = {asset.name for task in dags[name].tasks for asset in task.outlets}
+        assert outlets == {"darkroom_predictions"}
+
+
 def it_sends_every_spark_job_through_the_pool_and_the_connection(dags):
     jobs = [task for dag in dags.values() for task in dag.tasks if task.task_type == "SparkJobOperator"]
-    assert len(jobs) == 6
+    assert len(jobs) == 7
     assert {task.pool for task in jobs} == {"spark"}
     assert {task.partial_kwargs["conn_id"] if task.is_mapped else task._conn_id for task in jobs} == {"spark_default"}
 

@@ -11,12 +11,14 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from darkroom.reconcile import find_changes
 from darkroom.settings import get_settings
 from darkroom.sources import FolderSource, fetch
 from darkroom.storage import S3Storage, Storage
 from darkroom.tables import Table
 from tests.integration.servers import make_bucket, versitygw
 from tests.packages import TRANSFORM, write_dataset
+from tests.suites.classified import fill_date
 from tests.suites.rows import OTHER, PARTITION, SPEC, rows
 
 if TYPE_CHECKING:
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.integration
 
 FILES = 3
+DATES = [f"2026-01-{day:02}" for day in range(1, 8)]
 _OPERATION = re.compile(r" s3_(\w+) ")
 
 Cost = Callable[[Callable[[], object]], Counter[str]]
@@ -107,6 +110,33 @@ def it_costs_the_spark_job_that_makes_examples_one_read_an_image(
     assert few - many == {}
     assert few["PutObject"] == 2 + 1
     assert few["HeadObject"] + few["ListObjectsV2"] <= 16
+
+
+def it_costs_listings_and_log_entries_to_reconcile_and_no_read_of_an_image(counted: tuple[S3Storage, Cost]) -> None:
+    lake, cost = counted
+
+    def of_a_feed(images: int) -> tuple[Counter[str], Counter[str]]:
+        """What it costs where nothing changed, and where one image of one date is late."""
+        mine = S3Storage(f"{lake.root}/reconciled{images}", lake.options)
+        for dt in DATES:
+            fill_date(mine, dt, images)
+        same = cost(lambda: _changes(mine, 0))
+        mine.write(f"inbox/clinic/dt={DATES[2]}/late.png", b"late")
+        return same, cost(lambda: _changes(mine, 1))
+
+    few, many = of_a_feed(5), of_a_feed(60)
+    assert many == few
+    same, late = few
+    assert set(same) <= {"ListObjectsV2", "GetObject", "HeadObject"}
+    # A listing of inbox/, of the feed's dates, of each date; of the log, and an entry of it for each date.
+    assert same["ListObjectsV2"] <= len(DATES) + 4
+    assert same["GetObject"] <= 2 * len(DATES) + 8
+    assert late["ListObjectsV2"] - same["ListObjectsV2"] <= 2
+    assert late["GetObject"] - same["GetObject"] <= 12  # the log and one date's rows, whatever they are about
+
+
+def _changes(lake: S3Storage, expected: int) -> None:
+    assert len(find_changes(lake, DATES)) == expected
 
 
 def it_sends_a_large_object_in_parts(counted: tuple[S3Storage, Cost]) -> None:

@@ -11,6 +11,7 @@ from darkroom.storage import Blob, HdfsStorage, Storage
 from darkroom.tables import Table
 from tests.crash.points import Inside, run
 from tests.crash.writes import WRITES
+from tests.suites.retention import RetentionSuite
 from tests.suites.rows import PARTITION, SPEC, rows
 from tests.suites.tables import TableSuite
 
@@ -21,6 +22,12 @@ pytestmark = pytest.mark.integration
 
 
 class TestTableInHdfs(TableSuite):
+    @pytest.fixture
+    def storage(self, hdfs_lake: HdfsStorage) -> Storage:
+        return hdfs_lake
+
+
+class TestRetentionInHdfs(RetentionSuite):
     @pytest.fixture
     def storage(self, hdfs_lake: HdfsStorage) -> Storage:
         return hdfs_lake

@@ -11,6 +11,7 @@ from darkroom.storage import S3Storage, Storage, StorageOptions
 from darkroom.tables import Table
 from tests.integration.proxy import losing_answers
 from tests.integration.servers import free_port
+from tests.suites.retention import RetentionSuite
 from tests.suites.rows import PARTITION, SPEC, rows
 from tests.suites.tables import TableSuite
 
@@ -18,6 +19,12 @@ pytestmark = pytest.mark.integration
 
 
 class TestTableOnS3(TableSuite):
+    @pytest.fixture
+    def storage(self, any_s3_lake: S3Storage) -> Storage:
+        return any_s3_lake
+
+
+class TestRetentionOnS3(RetentionSuite):
     @pytest.fixture
     def storage(self, any_s3_lake: S3Storage) -> Storage:
         return any_s3_lake

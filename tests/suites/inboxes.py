@@ -12,11 +12,12 @@ import pytest
 
 from darkroom.contract import predictions_table
 from darkroom.errors import StorageUnavailable
+from darkroom.inbox import arrived
 from darkroom.inference import wait_for_inboxes
 from darkroom.settings import get_settings
 from darkroom.storage import Storage
 from darkroom.tables import Table
-from spark_apps.arrivals import Prediction, arrived, commit_predictions, plan_prediction
+from spark_apps.arrivals import Prediction, commit_predictions, plan_prediction
 from spark_apps.predict import predict_inbox
 from tests.packages import champion_of, png
 

@@ -8,8 +8,15 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from darkroom import champions
+from darkroom.codedigest import code_digest
 from darkroom.errors import InvalidRequest, NoChampion
-from darkroom.inference import bound_model, feeds_of_date, summary_of_date, wait_for_inboxes
+from darkroom.inference import (
+    bound_model,
+    feeds_of_date,
+    may_ask_for_retraining,
+    summary_of_date,
+    wait_for_inboxes,
+)
 from darkroom.settings import get_settings
 from tests.packages import champion_of
 
@@ -171,6 +178,8 @@ def it_sums_up_a_date_over_its_feeds():
             "left_out": ["c"],
             "incomplete": False,
             "changed": True,
+            "mode": "newest",
+            "told": [],
         },
         {
             "feed": "b",
@@ -180,12 +189,54 @@ def it_sums_up_a_date_over_its_feeds():
             "left_out": ["c"],
             "incomplete": True,
             "changed": False,
+            "mode": "newest",
+            "told": ["its rows stay."],
         },
     ]
     expected = {"dt": "2026-01-01", "feeds": ["a", "b"], "models": ["m"], "images": 3, "problems": 1, "changed": True}
+    expected |= {"modes": ["newest"], "told": ["b: its rows stay."]}
     assert summary_of_date("2026-01-01", results) == {**expected, "left_out": ["c"], "incomplete": ["b"]}
 
 
 def it_says_that_a_date_without_images_has_zero_rows(caplog):
     assert summary_of_date("2026-01-01", [])["images"] == 0
     assert "Zero rows" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("event", "may"),
+    [
+        ({"run_type": "scheduled", "rerun": False}, True),
+        ({"run_type": "scheduled", "rerun": True}, False),
+        ({"run_type": "backfill", "rerun": False}, False),
+        ({"run_type": "manual", "rerun": False}, False),
+        ({"run_type": "reconcile"}, False),
+        ({"run_type": "operator_triggered"}, False),
+        ({}, False),
+    ],
+)
+def it_lets_only_the_first_run_of_a_scheduled_date_ask_for_retraining(event, may):
+    assert may_ask_for_retraining(event) is may
+
+
+def it_names_the_mode_and_the_code_that_planned_in_each_request(lake):
+    with_champion(lake, "ward-a")
+    lake.write("inbox/ward-a/dt=2026-01-01/1.png", b"x")
+    (scheduled,) = feeds_of_date(lake, {}, "2026-01-01", NOON, "scheduled", 0)
+    (again,) = feeds_of_date(lake, {}, "2026-01-01", NOON, "scheduled", 1)
+    assert (scheduled["mode"], scheduled["note"], scheduled["planned_by"]) == ("newest", "", code_digest())
+    assert again["mode"] == "as_of"
+    assert "had no champion yet at the end of 2026-01-01" in again["note"]
+
+
+def it_refuses_a_version_for_feeds_of_several_models(lake):
+    for feed in ("ward-a", "ward-b"):
+        with_champion(lake, feed)
+        lake.write(f"inbox/{feed}/dt=2026-01-01/1.png", b"x")
+    fields = {"mode": "rescore", "version": "1"}
+    with pytest.raises(InvalidRequest, match="several models: ward-a, ward-b"):
+        feeds_of_date(lake, fields, "2026-01-01", NOON)
+    (request,) = feeds_of_date(lake, fields | {"feeds": ["ward-b"]}, "2026-01-01", NOON)
+    assert request["champion"]["version"] == "1"
+    with pytest.raises(InvalidRequest, match="was never its champion"):
+        feeds_of_date(lake, fields | {"version": "8", "feeds": ["ward-b"]}, "2026-01-01", NOON)

@@ -4,17 +4,11 @@ from __future__ import annotations
 
 import pytest
 
+from darkroom.date_requests import BatchRequest, ReconcileRequest, checked_partition_date
 from darkroom.errors import InvalidRequest
 from darkroom.expectations import ValidationLimits
 from darkroom.prepare_request import PrepareRequest
-from darkroom.requests import (
-    BatchRequest,
-    PromoteRequest,
-    RollbackRequest,
-    TrainRequest,
-    checked_partition_date,
-    parse_request,
-)
+from darkroom.requests import PromoteRequest, RollbackRequest, TrainRequest, parse_request
 from darkroom.sources import ArchiveSource, FolderSource, KaggleSource, PhantomSource, parse_source
 from darkroom.splitting.options import Counts, Proportions, checked_options
 from spark_apps.manifest import plan_manifest
@@ -127,7 +121,7 @@ def it_takes_a_date():
     assert checked_partition_date("2026-02-28") == "2026-02-28"
 
 
-@pytest.mark.parametrize("kind", [TrainRequest, BatchRequest])
+@pytest.mark.parametrize("kind", [TrainRequest, BatchRequest, ReconcileRequest])
 def it_refuses_unknown_fields_in_every_form(kind):
     with pytest.raises(InvalidRequest, match="surprise"):
         parse_request(kind, {"surprise": 1})

@@ -11,11 +11,13 @@ import pytest
 
 from darkroom.contract import NOT_COMPARED, predictions_table
 from darkroom.errors import InvalidRequest, ModelError
+from darkroom.inbox import arrived
 from darkroom.model import load_package
+from darkroom.prediction_page import write_summary
 from darkroom.storage import Storage
 from darkroom.tables import Table
-from spark_apps.arrivals import arrived, commit_predictions, plan_prediction
-from spark_apps.jobs.predict import classify, summarise, write_summary
+from spark_apps.arrivals import commit_predictions, plan_prediction
+from spark_apps.jobs.predict import classify, summarise
 from spark_apps.predict import predict_inbox
 from tests.packages import champion_of, png
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from darkroom import codedigest
 from darkroom.contract import images_table, splits_table
 from darkroom.errors import DataError, InvalidRequest
 from darkroom.splitting_flow import newest_split, split_dataset
@@ -39,6 +40,18 @@ def it_commits_a_split_and_says_nothing_changed_the_second_time(stocked: Storage
     rows = splits.read({"split_id": first["split_id"]})
     assert rows.num_rows == first["summary"]["contents"]
     assert splits.last_commit({"split_id": first["split_id"]})["version"] == "v1"
+
+
+def it_says_that_a_split_was_made_by_other_code(
+    stocked: Storage, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    first = ask(stocked)
+    ask(stocked)
+    assert "written by code" not in caplog.text
+    monkeypatch.setattr(codedigest, "code_digest", lambda: "f" * 16)
+    assert ask(stocked) == {**first, "changed": False}
+    assert f"Split {first['split_id']} of d: the rows that were there were written by code" in caplog.text
+    assert f"now it is {'f' * 16}" in caplog.text
 
 
 def it_takes_the_newest_split_as_parent_and_keeps_to_it_on_a_rerun(stocked: Storage) -> None:

@@ -16,6 +16,7 @@ from darkroom.errors import StorageUnavailable
 from darkroom.storage import FolderStorage, Storage, open_storage
 from darkroom.tables import Table
 from darkroom.tables.rows import in_order, in_slices
+from tests.suites.retention import RetentionSuite
 from tests.suites.rows import OTHER, PARTITION, SPEC, rows
 from tests.suites.tables import TableSuite
 
@@ -23,6 +24,12 @@ pytestmark = pytest.mark.unit
 
 
 class TestTableInAFolder(TableSuite):
+    @pytest.fixture
+    def storage(self, tmp_path: Path) -> Storage:
+        return open_storage(str(tmp_path / "my lake"))
+
+
+class TestRetentionInAFolder(RetentionSuite):
     @pytest.fixture
     def storage(self, tmp_path: Path) -> Storage:
         return open_storage(str(tmp_path / "my lake"))
