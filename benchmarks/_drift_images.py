@@ -65,8 +65,8 @@ class Source:
 class Measured:
     """Measurements of all images that were not trained on, for each drift.
 
-    ``val`` are the first images, used to stop the training; ``patient`` and ``truth`` go with each image. Arrays of a
-    drift may be shorter: only the first images of those that days are drawn from were changed.
+    ``val`` are the first images, used to stop the training; ``patient`` (a number) and ``truth`` go with each image.
+    Arrays of a drift may be shorter: only the first images of those that days are drawn from were changed.
     """
 
     name: str
@@ -191,7 +191,7 @@ def measured(source: Source, folder: Path, processes: int = 2) -> Measured:
     val = np.arange(len(rest)) < val_end - train_end
     drifted = (np.arange(len(rest)) >= val_end - train_end) & (np.arange(len(rest)) < val_end - train_end + DRIFTED)
     path = folder / f"{source.name}.npz"
-    facts = Measured(source.name, source.truth[rest], source.patient[rest], val, drifted, 0.5, np.zeros((0, 0)), {}, {})
+    facts = Measured(source.name, source.truth[rest], member[rest], val, drifted, 0.5, np.zeros((0, 0)), {}, {})
     if path.is_file():
         with np.load(path, allow_pickle=False) as stored:
             return _with(facts, {name: stored[name] for name in stored.files})

@@ -63,11 +63,10 @@ class Encoded:
     rows: dict[str, np.ndarray]
     slices: list[slice]
 
-    def p(self, rows: np.ndarray, signals: Sequence[str]) -> tuple[float, str]:
-        """The p-value of a day over some signals, and the signal it rests on."""
+    def p(self, mean: np.ndarray, signals: Sequence[str]) -> tuple[float, str]:
+        """The p-value of a day over some signals, from the mean of its rows, and the signal it rests on."""
         names = [name for name in self.calibration.signals if name in signals]
         places = [self.slices[self.calibration.signals.index(name)] for name in names]
-        mean = rows.mean(axis=0, dtype=np.float64)
         statistics = self.calibration.distances(mean, names, places)
         single, _, smallest = self.calibration.p_values(statistics, names)
         return smallest, names[int(single.argmin())]
@@ -80,7 +79,7 @@ def encoded(data: Measured, val: np.ndarray, drifts: Sequence[tuple[str, float]]
     reference = build_reference(
         images.take(chosen),
         truth,
-        data.patient[chosen].tolist(),
+        [str(number) for number in data.patient[chosen].tolist()],
         CLASSES,
         "embedding",
         Projection.fit(data.train),
@@ -99,16 +98,16 @@ def with_features(reference: Reference, images: Images, raw: np.ndarray) -> Imag
 
 
 def by_patient(patient: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """An order of all images in which patients come one after the other, drawn anew."""
-    _, member = np.unique(patient, return_inverse=True)
-    return np.argsort(rng.permutation(member.max() + 1)[member], kind="stable")
+    """An order of all images in which patients come one after the other, drawn anew; ``patient`` int[N]."""
+    return np.argsort(rng.permutation(patient.max() + 1)[patient], kind="stable")
 
 
 def quiet(one: Encoded, pool: np.ndarray, days: int, signals: Sequence[str], seed: int) -> list[float]:
     """p-values of undrifted days; ``pool`` are positions among all images."""
     rng, rows = np.random.default_rng(seed), one.rows[key_of((PLAIN, 0.0))][pool]
     patient = one.data.patient[pool]
-    return [one.p(rows[by_patient(patient, rng)[:DAY]], signals)[0] for _ in range(days)]
+    days_rows = (rows[by_patient(patient, rng)[:DAY]] for _ in range(days))
+    return [one.p(day.mean(axis=0, dtype=np.float64), signals)[0] for day in days_rows]
 
 
 def alarms(p: Sequence[float | None], policy: AlarmPolicy) -> np.ndarray:
@@ -126,16 +125,16 @@ class Outcome:
         return float(np.mean([alarms(run, policy)[1 : 1 + days].any() for run in self.p]))
 
 
-def runs(one: Encoded, kind: str, value: float, signals: Sequence[str], count: int = RUNS) -> Outcome:
-    """``count`` times two drifted days after an undrifted one."""
+def runs(one: Encoded, kind: str, value: float, count: int = RUNS) -> tuple[Outcome, Outcome]:
+    """``count`` times two drifted days after an undrifted one, by all signals and by PIXELS_ONLY."""
     rng = np.random.default_rng([int(value * 1000), len(kind)])
     data, plain = one.data, one.rows[key_of((PLAIN, 0.0))]
     where = np.flatnonzero(data.drifted)
     changed = one.rows[key_of((kind, 1.0 if kind == "inverted" else value))] if kind != "label" else plain[where]
     patient, truth = data.patient[where], data.truth[where]
-    found, by = [], Counter[str]()
+    outcomes = Outcome([], Counter()), Outcome([], Counter())
     for _ in range(count):
-        days = []
+        means = []
         for drifted in (False, True, True):
             order = by_patient(patient, rng)
             if kind == "label" and drifted:
@@ -147,10 +146,12 @@ def runs(one: Encoded, kind: str, value: float, signals: Sequence[str], count: i
             if kind == "inverted" and drifted:
                 spared = rng.permutation(DAY)[round(value * DAY) :]
                 rows[spared] = plain[where][order][spared]
-            days.append(one.p(rows, signals))
-        found.append((days[0][0], days[1][0], days[2][0]))
-        by[days[1][1]] += 1
-    return Outcome(found, by)
+            means.append(rows.mean(axis=0, dtype=np.float64))
+        for outcome, signals in zip(outcomes, (one.calibration.signals, PIXELS_ONLY), strict=True):
+            days = [one.p(mean, signals) for mean in means]
+            outcome.p.append((days[0][0], days[1][0], days[2][0]))
+            outcome.by[days[1][1]] += 1
+    return outcomes
 
 
 def false_alarm_shares(data: Measured, seed: int, signals: Sequence[str]) -> list[list[float]]:
@@ -187,7 +188,8 @@ def self_check(one: Encoded) -> None:
     images = with_features(one.reference, *one.data.images((PLAIN, 0.0)))
     rows = np.flatnonzero(one.data.drifted)[:DAY]
     report = check(one.reference, images.take(rows), calibration=one.calibration)
-    quick, _ = one.p(one.rows[key_of((PLAIN, 0.0))][rows], one.calibration.signals)
+    mean = one.rows[key_of((PLAIN, 0.0))][rows].mean(axis=0, dtype=np.float64)
+    quick, _ = one.p(mean, one.calibration.signals)
     assert report.p == quick, (report.p, quick)
 
 
@@ -241,8 +243,7 @@ def main(argv: list[str] | None = None) -> int:
     for kind in (STORED, *DEMANDED):
         for name, one in ones.items():
             for value in magnitudes.get(kind, (0.0,)):
-                whole = runs(one, kind, value, every[name])
-                alone = runs(one, kind, value, PIXELS_ONLY)
+                whole, alone = runs(one, kind, value)
                 if kind in curves:
                     curves[kind].setdefault(name, []).append((value, whole.found(shipped), alone.found(shipped)))
                 if kind != STORED and value != DEMANDED[kind]:

@@ -151,9 +151,9 @@ class Calibration:
                 for k, t in zip(columns, statistics, strict=True)
             ]
         )
-        smallest = np.sort(self.exceeding[:, columns].min(axis=1))
+        smallest = self.exceeding[:, columns].min(axis=1)
         single = (1 + reaching) / (rounds + 1)
-        corrected = (1 + np.searchsorted(smallest, reaching, side="right")) / (rounds + 1)
+        corrected = (1 + (smallest[:, None] <= reaching).sum(axis=0)) / (rounds + 1)
         return single, corrected, float(corrected.min())
 
 
