@@ -216,7 +216,7 @@ def main(argv: list[str] | None = None) -> int:
 
     print(f"\nFalse alarms on undrifted days ({time.monotonic() - started:.0f} s)\n")
     print(
-        f"| set | thresholds calibrated | single, twice | of {QUIET_DAYS} days | {REFERENCES} references: mean, worst |"
+        f"| set | thresholds | single, twice | of {QUIET_DAYS} days | {REFERENCES} references: mean, worst, over 2 % |"
     )
     print("|---|---|---|---|---|")
     for name, one in ones.items():

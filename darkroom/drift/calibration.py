@@ -23,6 +23,7 @@ _LEVELS = np.arange(1, 16) / 16
 _WAVES = 256
 _CHUNK = 1000
 _MAX_LABELS = 64
+_LEAST_VARIANCE = 0.02  # of a share: that of one of about 2 %
 
 SIGNALS = {
     "brightness": "mean",
@@ -173,6 +174,8 @@ def calibrate(reference: Reference, images: int, *, rounds: int = ROUNDS, seed: 
     for signal, place in zip(signals, slices, strict=True):
         if signal == "embedding":
             weight[place] = 1.0
+        if signal in ("mode", "label"):  # else kinds that were never seen would drown the shares of those that were
+            weight[place] = np.minimum(weight[place], 1 / _LEAST_VARIANCE)
         weight[place] /= place.stop - place.start
     null = np.empty((rounds, len(signals)), dtype=np.float32)
     rng = np.random.default_rng(seed)
