@@ -158,7 +158,24 @@ class Log:
         snapshot = self.open()
         if snapshot is None:
             return [None] * len(partitions)
-        return [self._newest_in(snapshot, partition) for partition in partitions]
+        recent = self._recent(snapshot, partitions) if len(partitions) > 1 else {}
+        return [
+            recent.get(self.application(partition)) or self._newest_in(snapshot, partition) for partition in partitions
+        ]
+
+    def _recent(
+        self, snapshot: Snapshot, partitions: Sequence[Mapping[str, str]]
+    ) -> dict[str, tuple[int, dict[str, Any]]]:
+        """The newest commits of those partitions that the last entries name; each entry is read once for all."""
+        wanted = {self.application(partition) for partition in partitions}
+        found: dict[str, tuple[int, dict[str, Any]]] = {}
+        for version in range(snapshot.version, max(-1, snapshot.version - 2 * len(wanted)), -1):
+            lines = self._entry(version)
+            for name in (wanted - found.keys()) & {line.get("txn", {}).get("appId") for line in lines}:
+                found[name] = version, note_of(lines)
+            if len(found) == len(wanted):
+                break
+        return found
 
     def _newest_in(self, snapshot: Snapshot, partition: Mapping[str, str]) -> tuple[int, dict[str, Any]] | None:
         application = self.application(partition)

@@ -68,6 +68,16 @@ class TableSuite:
         assert table.files(version=last) == table.files()
         assert (table.last_commit(PARTITION), table.last_commit(OTHER)) == ({"n": 3}, {"n": 2})
 
+    def it_tells_the_newest_commits_of_many_partitions_at_once(self, table: Table) -> None:
+        days = [{"dt": f"2026-01-{day:02}", "feed": "clinic"} for day in range(1, 8)]
+        assert table.last_commits(days) == [None] * 7
+        for number in range(25):
+            table.commit(days[0 if number else 1], [], {"n": number})
+        for number in (2, 3, 2):
+            table.commit(days[number], rows(1), {"n": f"day {number}"})
+        assert table.last_commits(days) == [{"n": 24}, {"n": 0}, {"n": "day 2"}, {"n": "day 3"}, None, None, None]
+        assert [table.last_commit(day) for day in days] == table.last_commits(days)
+
     def it_appends(self, table: Table) -> None:
         table.commit(PARTITION, rows(2), {"n": 1}, mode="append")
         table.commit(PARTITION, rows(2, "b"), {"n": 2}, mode="append")
