@@ -68,3 +68,8 @@ TRAIN_RUN_TYPES = [
 ]
 # For what looks back by itself: a backfill of it would do the same thing several times.
 UPKEEP_RUN_TYPES = [DagRunType.MANUAL, DagRunType.SCHEDULED, DagRunType.OPERATOR_TRIGGERED]
+
+
+def run_type_of(dag_run: Any) -> str:
+    """The kind of run as a word: "scheduled", "manual", "backfill", ... A task's own enum prints its class's name."""
+    return str(getattr(dag_run.run_type, "value", dag_run.run_type))

@@ -14,7 +14,7 @@ from typing import Any
 from darkroom.contract import run_page
 from darkroom.settings import get_settings
 from darkroom.storage import Storage, open_lake
-from darkroom_airflow.common import PREDICTIONS
+from darkroom_airflow.common import PREDICTIONS, run_type_of
 from darkroom_airflow.forms import fields_of
 from darkroom_airflow.tasks import work
 
@@ -30,7 +30,7 @@ def find_feeds(params: Any = None, dag_run: Any = None, ti: Any = None) -> list[
     from darkroom.inference import feeds_of_date, wait_for_inboxes
 
     lake, fields = open_lake(), fields_of(params)
-    run_type = str(dag_run.run_type)
+    run_type = run_type_of(dag_run)
     requests = feeds_of_date(lake, fields, dag_run.partition_key, dag_run.start_date, run_type, dag_run.clear_number)
     if fields.get("dry_run"):
         _tell_dry_run(lake, requests, f"Dry run of {dag_run.partition_key}", dag_run, ti)
@@ -50,7 +50,7 @@ def summarise(results: Any, params: Any = None, dag_run: Any = None, outlet_even
     if fields_of(params).get("dry_run"):
         raise AirflowSkipException("A dry run: nothing was written. find_feeds tells what would be.")
     found = summary_of_date(dag_run.partition_key, list(results or []))
-    summary = {**found, "run_type": str(dag_run.run_type), "rerun": bool(dag_run.clear_number)}
+    summary = {**found, "run_type": run_type_of(dag_run), "rerun": bool(dag_run.clear_number)}
     outlet_events[PREDICTIONS].extra = summary
     return summary
 

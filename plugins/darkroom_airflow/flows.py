@@ -15,7 +15,7 @@ from darkroom.prepare_request import PrepareRequest
 from darkroom.requests import TrainRequest, parse_request
 from darkroom.settings import get_settings
 from darkroom.storage import open_lake
-from darkroom_airflow.common import DATASETS
+from darkroom_airflow.common import DATASETS, run_type_of
 from darkroom_airflow.forms import fields_of
 from darkroom_airflow.tasks import work
 
@@ -128,7 +128,7 @@ def plan(params: Any = None, triggering_asset_events: Any = None, dag_run: Any =
             "configs": request.configs or (event.get("configs") if same else None) or [],
             "seed": request.seed,
             "links": {"airflow_run": run_url(dag_run)},
-            "asked_by": request.asked_by or _ASKED_BY.get(str(dag_run.run_type), "hand"),
+            "asked_by": request.asked_by or _ASKED_BY.get(run_type_of(dag_run), "hand"),
         },
     )
     if planned["wait"]:

@@ -10,6 +10,7 @@ from typing import Any
 from darkroom.contract import run_page
 from darkroom.settings import get_settings
 from darkroom.storage import open_lake
+from darkroom_airflow.common import run_type_of
 from darkroom_airflow.forms import fields_of
 from darkroom_airflow.tasks import work
 
@@ -60,4 +61,4 @@ def _asked(params: Any, dag_run: Any) -> tuple[datetime, bool]:
 
     request = parse_request(VacuumRequest, fields_of(params))
     before = dag_run.run_after.astimezone(UTC) - timedelta(days=request.days or get_settings().retention_days)
-    return before, request.dry_run and str(dag_run.run_type) != "scheduled"
+    return before, request.dry_run and run_type_of(dag_run) != "scheduled"

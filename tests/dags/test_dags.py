@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import subprocess
 import sys
+from datetime import UTC, datetime
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -177,3 +178,23 @@ def it_trains_each_dataset_once_whose_events_arrive_together():
     ]  # the run itself trains on a's newest split
     assert flows.other_datasets.function({DATASETS: events[DATASETS][:1]}) == []
     assert flows.other_datasets.function(None) == []
+
+
+@pytest.mark.parametrize("kind", ["scheduled", "manual", "backfill", "asset_triggered", "operator_triggered"])
+def it_tells_the_kind_of_a_run_as_tasks_get_it(kind):
+    from airflow.sdk.api.datamodels._generated import DagRunType
+    from darkroom_airflow.common import run_type_of
+
+    assert run_type_of(SimpleNamespace(run_type=DagRunType(kind))) == kind
+    assert run_type_of(SimpleNamespace(run_type=kind)) == kind
+
+
+def it_vacuums_for_real_on_a_schedule_and_dry_by_hand():
+    from airflow.sdk.api.datamodels._generated import DagRunType
+    from darkroom_airflow import upkeep
+
+    due = datetime(2026, 6, 1, tzinfo=UTC)
+    for kind, dry in (("scheduled", False), ("manual", True)):
+        run = SimpleNamespace(run_type=DagRunType(kind), run_after=due)
+        assert upkeep._asked({"days": 30, "dry_run": True}, run) == (datetime(2026, 5, 2, tzinfo=UTC), dry)
+    assert upkeep._asked({"days": 0, "dry_run": False}, run) == (datetime(2026, 3, 3, tzinfo=UTC), False)
