@@ -104,16 +104,16 @@ def accept(lake: Storage, dataset: str, choice: Choice, *, by: str, now: datetim
     """
 
     def decided(rows: list[Feedback]) -> list[Feedback]:
-        chosen = _chosen(rows, choice)
         fresh = [
-            replace(row, decided_by=None, decided_at=None) if row.row_id in chosen and row.rejected else row
+            replace(row, decided_by=None, decided_at=None) if row.row_id in choice.rows and row.rejected else row
             for row in rows
         ]
         world = world_of(lake, dataset, fresh)
         world = replace(world, labels=world.labels | {_class_name(name) for name in choice.new_classes})
         limit = get_settings().feedback_per_author
         judged = judge(fresh, world, limit)
-        _refuse([row for row in judged if row.row_id in chosen])
+        chosen = _chosen(judged, choice)
+        _refuse([row for row in judged if row.row_id in choice.rows])
         return judge(*_accepted(lake, dataset, judged, chosen, world, by, now), limit)
 
     rows, changed = _change(lake, dataset, decided, {"action": "accept", "by": by})
