@@ -1,7 +1,7 @@
 """Feedback: labels that people give to images afterwards. Quarantined, checked, and joined when accepted."""
 
 from darkroom.feedback.overlay import Applied, Overlay, accepted_feedback, apply
-from darkroom.feedback.quarantine import Choice, accept, add, check, reject, stored
+from darkroom.feedback.quarantine import Choice, accept, add, check, check_if_prepared, reject, sentence, stored
 from darkroom.feedback.rows import REASONS, Feedback
 
 __all__ = [
@@ -15,6 +15,8 @@ __all__ = [
     "add",
     "apply",
     "check",
+    "check_if_prepared",
     "reject",
+    "sentence",
     "stored",
 ]

@@ -26,7 +26,7 @@ def feedback_add(arguments: argparse.Namespace) -> int:
 
 def feedback_check(arguments: argparse.Namespace) -> int:
     """Says what was read and what each row is."""
-    _say(feedback.check(open_lake(), arguments.dataset, now=datetime.now(UTC)), "check")
+    print(feedback.sentence(feedback.check(open_lake(), arguments.dataset, now=datetime.now(UTC))))
     return 0
 
 
@@ -44,7 +44,7 @@ def feedback_accept(arguments: argparse.Namespace) -> int:
     """Accepts what was chosen and says what stands now."""
     by, now = arguments.by or getpass.getuser(), datetime.now(UTC)
     done = feedback.accept(open_lake(), arguments.dataset, _choice(arguments), by=by, now=now)
-    _say(done, "accept")
+    print(feedback.sentence(done))
     if done["changed"]:
         print(f"The next run of prepare_dataset for {arguments.dataset} makes a version with what was accepted.")
     return 0
@@ -53,16 +53,31 @@ def feedback_accept(arguments: argparse.Namespace) -> int:
 def feedback_reject(arguments: argparse.Namespace) -> int:
     """Rejects what was chosen and says what stands now."""
     by, now = arguments.by or getpass.getuser(), datetime.now(UTC)
-    _say(
-        feedback.reject(open_lake(), arguments.dataset, _choice(arguments), arguments.reason, by=by, now=now), "reject"
-    )
+    done = feedback.reject(open_lake(), arguments.dataset, _choice(arguments), arguments.reason, by=by, now=now)
+    print(feedback.sentence(done))
     return 0
+
+
+def feedback_performance(arguments: argparse.Namespace) -> int:
+    """A sentence for each package that classified those dates. 1 when one is worse than on validation."""
+    from darkroom.feedback.performance import performance
+
+    found = performance(open_lake(), arguments.model, arguments.first, arguments.last)
+    for each in found["packages"]:
+        print(f"{found['model']} version {each['model_version']}: {each['said']}")
+        for name, told in (("trained_on", "were part of its training"), ("labels_it_does_not_know", "are new classes")):
+            if each[name]:
+                print(f"  {each[name]:,} more labelled images {told} and do not count.")
+    if not found["packages"]:
+        print(f"No feedback says what the {found['predictions']:,} images of these dates show.")
+    print(f"Kept as {found['report']}.")
+    return int(any(each["worse"] for each in found["packages"]))
 
 
 def add_feedback(groups: Any) -> None:
     """Adds ``darkroom feedback`` to the command's groups (argparse's subparsers)."""
     commands = groups.add_parser("feedback", help="true labels that people give afterwards").add_subparsers(
-        required=True, metavar="add | check | list | accept | reject"
+        required=True, metavar="add | check | list | accept | reject | performance"
     )
     add = commands.add_parser("add", help="say what one image shows")
     check = commands.add_parser("check", help="read what was dropped into feedback/ and judge every row")
@@ -93,6 +108,11 @@ def add_feedback(groups: Any) -> None:
     accept.add_argument(
         "--new-class", action="append", default=[], metavar="LABEL", help="a class that the dataset did not have"
     )
+    performance = commands.add_parser("performance", help="how good predictions were, by the labels that came later")
+    performance.add_argument("model", metavar="MODEL")
+    performance.add_argument("--from", dest="first", metavar="DATE", help="default: the first")
+    performance.add_argument("--to", dest="last", metavar="DATE", help="default: the last")
+    performance.set_defaults(run=feedback_performance)
     reject.add_argument("--reason", required=True, help="one sentence, for whoever reads the list")
 
 
@@ -107,19 +127,6 @@ def _line(row: feedback.Feedback) -> str:
     said = f"{row.image_id[:12]} {json.dumps(row.label, ensure_ascii=False)} {row.author}" if row.image_id else "-"
     reason = f"  {row.reason}" if row.reason else ""
     return f"{row.row_id}  {row.state:<8}  {at}  {said}  {row.file}:{row.line}{who}{reason}"
-
-
-def _say(done: dict[str, Any], action: str) -> None:
-    read = (
-        f"{done['new_files']:,} new of {done['files']:,} files, {done['new_rows']:,} rows read; "
-        if "files" in done
-        else ""
-    )
-    why = ", ".join(f"{kind} {count:,}" for kind, count in done["reasons"].items())
-    print(
-        f"{done['dataset']}: {read}{'' if done['changed'] else 'nothing changed; '}{done['pending']:,} pending, "
-        f"{done['accepted']:,} accepted, {done['rejected']:,} rejected{f' ({why})' if why else ''}."
-    )
 
 
 def _moment(text: str) -> datetime:

@@ -10,7 +10,7 @@ import csv
 import hashlib
 import io
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
@@ -22,7 +22,7 @@ from darkroom import contract
 from darkroom.contract import ACCEPTED, PENDING, REJECTED, stable_hash
 from darkroom.errors import CommitConflict, InvalidRequest
 from darkroom.feedback.files import COLUMNS, MAX_BYTES, batch_of, read_file
-from darkroom.feedback.known import world_of
+from darkroom.feedback.known import newest_version, world_of
 from darkroom.feedback.rows import (
     BY_PERSON,
     GONE,
@@ -95,6 +95,13 @@ def check(lake: Storage, dataset: str, *, now: datetime) -> dict[str, Any]:
     return {"dataset": dataset, **told, **counts(rows), "changed": changed}
 
 
+def check_if_prepared(lake: Storage, dataset: str, *, now: datetime) -> dict[str, Any] | None:
+    """``check``, where the dataset has a version that feedback can be about; otherwise None, and it waits."""
+    if newest_version(Table(lake, contract.images_table(dataset))) is None:
+        return None
+    return check(lake, dataset, now=now)
+
+
 def accept(lake: Storage, dataset: str, choice: Choice, *, by: str, now: datetime) -> dict[str, Any]:
     """Accepts rows: they are part of the dataset's next version. Images from inboxes are copied into raw/ first.
 
@@ -157,6 +164,18 @@ def counts(rows: Sequence[Feedback]) -> dict[str, Any]:
     reasons = Counter(row.kind for row in rows if row.rejected and row.kind)
     by_state: dict[str, Any] = {state: states[state] for state in (PENDING, ACCEPTED, REJECTED)}
     return by_state | {"reasons": dict(sorted(reasons.items()))}
+
+
+def sentence(done: Mapping[str, Any]) -> str:
+    """What ``check``, ``accept`` or ``reject`` did, and how things stand."""
+    read = ""
+    if "files" in done:
+        read = f"{done['new_files']:,} new of {done['files']:,} files, {done['new_rows']:,} rows read; "
+    why = ", ".join(f"{kind} {count:,}" for kind, count in done["reasons"].items())
+    return (
+        f"{done['dataset']}: {read}{'' if done['changed'] else 'nothing changed; '}{done[PENDING]:,} pending, "
+        f"{done[ACCEPTED]:,} accepted, {done[REJECTED]:,} rejected{f' ({why})' if why else ''}."
+    )
 
 
 def _change(lake: Storage, dataset: str, change: Change, note: dict[str, Any]) -> tuple[list[Feedback], bool]:
