@@ -194,8 +194,13 @@ def raw_index(dataset: str, index_id: str) -> str:
 
 
 def feedback_index(dataset: str, name: str) -> str:
-    """Names the blobs that came by feedback, and no source."""
-    return raw_index(dataset, f"feedback-{name}")
+    """Names blobs that came by feedback, and from no source."""
+    return f"{feedback_indexes(dataset)}{name}.parquet"
+
+
+def feedback_indexes(dataset: str) -> str:
+    """The start of all those names."""
+    return raw_index(dataset, "feedback-").removesuffix(".parquet")
 
 
 def raw_receipt(dataset: str, fingerprint: str) -> str:

@@ -95,9 +95,7 @@ def it_names_the_temporary_folder_that_is_full(
     (tmp_path / "photos" / "cat" / "large.tif").write_bytes(bytes(range(256)) * (17 * 2**12))  # 17 MiB
     source = FolderSource(uri=str(tmp_path / "photos"))
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "disk"))
-    with pytest.raises(
-        StorageUnavailable, match=r"large\.tif could not be kept .* set TMPDIR to a folder"
-    ):
+    with pytest.raises(StorageUnavailable, match=r"large\.tif could not be kept .* set TMPDIR to a folder"):
         fetch(source, "cats", lake)
     assert list(lake.list("raw")) == []
     monkeypatch.undo()

@@ -6,7 +6,7 @@ import hashlib
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
@@ -29,6 +29,7 @@ from darkroom.lake_check import check_lake
 from darkroom.settings import get_settings
 from darkroom.storage import Storage
 from darkroom.tables import Table
+from darkroom.vacuum import vacuum_lake
 from tests.suites.feedback import DATASET, DAY, NOW, by_line, classified, drop, lines, prepared, squares, states
 
 pytestmark = pytest.mark.unit
@@ -155,6 +156,23 @@ def it_copies_accepted_images_into_raw_and_names_them(lake: Storage) -> None:
     assert not accept(lake, DATASET, Choice((row.row_id,)), by="bob", now=NOW)["changed"]
 
 
+def it_keeps_accepted_images_from_the_vacuum_until_they_are_rejected(lake: Storage) -> None:
+    prepared(lake)
+    (image_id,) = classified(lake, squares(1))
+    drop(lake, "one.csv", lines((image_id, "DARK", "ada", EARLY)))
+    check(lake, DATASET, now=NOW)
+    accept(lake, DATASET, ALL, by="eve", now=NOW)
+    far = datetime.now(UTC) + timedelta(days=1)
+    list(vacuum_lake(lake, far, dry_run=False))
+    assert lake.stat(raw_blob(DATASET, image_id)) is not None
+    assert not any(image_id in finding.path for finding in check_lake(lake, lambda *_: None).findings)
+    reject(lake, DATASET, Choice((by_line(lake)["one.csv", 2].row_id,)), "not ours", by="eve", now=NOW)
+    list(vacuum_lake(lake, far, dry_run=False))
+    assert lake.stat(raw_blob(DATASET, image_id)) is None
+    assert [blob.path for blob in lake.list(f"raw/{DATASET}/index")] == []
+    assert len(stored(lake, DATASET)) == 1
+
+
 def it_says_when_an_image_has_left_the_inbox(lake: Storage) -> None:
     prepared(lake)
     images = squares(2)
@@ -266,9 +284,7 @@ def it_takes_rows_of_writers_that_check_at_once(lake: Storage) -> None:
     assert [rows[batch].state for batch in batches] == [PENDING, ACCEPTED] * 4
 
 
-def it_gives_the_same_after_a_kill_at_any_moment(
-    lake: Storage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def it_gives_the_same_after_a_kill_at_any_moment(lake: Storage, monkeypatch: pytest.MonkeyPatch) -> None:
     prepared(lake)
     ids = classified(lake, squares(2))
     drop(lake, "one.csv", lines(*((one, "DARK", "ada", EARLY) for one in ids)))
