@@ -15,7 +15,7 @@ from darkroom.storage import open_lake
 
 def feedback_add(arguments: argparse.Namespace) -> int:
     """Drops one row, checks, and says what became of it. 1 when it was refused."""
-    lake, now = open_lake(), datetime.now(UTC)
+    lake, now = open_lake(), _now()
     at = _moment(arguments.at) if arguments.at else now
     batch = feedback.add(lake, arguments.dataset, arguments.image_id, arguments.label, author=arguments.author, at=at)
     feedback.check(lake, arguments.dataset, now=now)
@@ -26,7 +26,7 @@ def feedback_add(arguments: argparse.Namespace) -> int:
 
 def feedback_check(arguments: argparse.Namespace) -> int:
     """Says what was read and what each row is."""
-    print(feedback.sentence(feedback.check(open_lake(), arguments.dataset, now=datetime.now(UTC))))
+    print(feedback.sentence(feedback.check(open_lake(), arguments.dataset, now=_now())))
     return 0
 
 
@@ -42,7 +42,7 @@ def feedback_list(arguments: argparse.Namespace) -> int:
 
 def feedback_accept(arguments: argparse.Namespace) -> int:
     """Accepts what was chosen and says what stands now."""
-    by, now = arguments.by or getpass.getuser(), datetime.now(UTC)
+    by, now = arguments.by or getpass.getuser(), _now()
     done = feedback.accept(open_lake(), arguments.dataset, _choice(arguments), by=by, now=now)
     print(feedback.sentence(done))
     if done["changed"]:
@@ -52,7 +52,7 @@ def feedback_accept(arguments: argparse.Namespace) -> int:
 
 def feedback_reject(arguments: argparse.Namespace) -> int:
     """Rejects what was chosen and says what stands now."""
-    by, now = arguments.by or getpass.getuser(), datetime.now(UTC)
+    by, now = arguments.by or getpass.getuser(), _now()
     done = feedback.reject(open_lake(), arguments.dataset, _choice(arguments), arguments.reason, by=by, now=now)
     print(feedback.sentence(done))
     return 0
@@ -127,6 +127,11 @@ def _line(row: feedback.Feedback) -> str:
     said = f"{row.image_id[:12]} {json.dumps(row.label, ensure_ascii=False)} {row.author}" if row.image_id else "-"
     reason = f"  {row.reason}" if row.reason else ""
     return f"{row.row_id}  {row.state:<8}  {at}  {said}  {row.file}:{row.line}{who}{reason}"
+
+
+def _now() -> datetime:
+    """When a person says or decides something."""
+    return datetime.now(UTC)
 
 
 def _moment(text: str) -> datetime:
