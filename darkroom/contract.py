@@ -116,6 +116,32 @@ RAW_INDEX_SCHEMA = pa.schema(
     ]
 )
 
+PENDING, ACCEPTED, REJECTED = "pending", "accepted", "rejected"
+
+FEEDBACK_SCHEMA = pa.schema(
+    [
+        pa.field("row_id", pa.string(), nullable=False),  # key: hash of batch and line
+        pa.field("image_id", pa.string()),  # content_id; null, like the next three, in a row that cannot be read
+        pa.field("label", pa.string()),  # the true class, as its author says
+        pa.field("author", pa.string()),
+        pa.field("at", pa.timestamp("us", tz="UTC")),  # when the author said so
+        pa.field("state", pa.string(), nullable=False),  # pending | accepted | rejected
+        pa.field("reason", pa.string()),  # why it is rejected: one of darkroom.feedback.REASONS, then ": " and details
+        pa.field("path", pa.string()),  # accepted and not of the source: the image's path inside the dataset
+        pa.field("size_bytes", pa.int64()),  # likewise
+        pa.field("decided_by", pa.string()),  # who accepted or rejected it; null: only the checks spoke
+        pa.field("decided_at", pa.timestamp("us", tz="UTC")),
+        pa.field("batch", pa.string(), nullable=False),  # sha256 of the file that it came in
+        pa.field("file", pa.string(), nullable=False),  # that file's path below feedback/<dataset>/
+        pa.field("line", pa.int64(), nullable=False),  # line of a CSV, row of a Parquet file from 1; 0: the whole file
+        pa.field("received", pa.string()),  # the start of what stood there, where it cannot be read
+        pa.field("dataset", pa.string(), nullable=False),  # partition
+    ]
+)
+
+# The start of the paths of images that feedback brought. No source has such a path: sources skip hidden folders.
+FEEDBACK_IMAGES = ".feedback/"
+
 # The first word of an image's `problem`. Such files are rows, never crashes.
 PROBLEMS = ("empty", "too_large", "too_many_pixels", "not_an_image", "undecodable", "truncated")
 
@@ -150,6 +176,10 @@ def examples_table(dataset: str) -> TableSpec:
     return TableSpec(f"tables/{checked_name(dataset)}/examples", EXAMPLES_SCHEMA, ("transform_hash",), ("content_id",))
 
 
+def feedback_table(dataset: str) -> TableSpec:
+    return TableSpec(f"tables/{checked_name(dataset)}/feedback", FEEDBACK_SCHEMA, ("dataset",), ("batch", "line"))
+
+
 def predictions_table(model: str) -> TableSpec:
     path = f"tables/predictions/{checked_name(model)}"
     return TableSpec(path, PREDICTIONS_SCHEMA, ("dt", "feed", "origin"), ("path",))
@@ -161,6 +191,16 @@ def raw_blob(dataset: str, content_id: str) -> str:
 
 def raw_index(dataset: str, index_id: str) -> str:
     return f"raw/{checked_name(dataset)}/index/{index_id}.parquet"
+
+
+def feedback_index(dataset: str, name: str) -> str:
+    """Names blobs that came by feedback, and from no source."""
+    return f"{feedback_indexes(dataset)}{name}.parquet"
+
+
+def feedback_indexes(dataset: str) -> str:
+    """The start of all those names."""
+    return raw_index(dataset, "feedback-").removesuffix(".parquet")
 
 
 def raw_receipt(dataset: str, fingerprint: str) -> str:
@@ -203,6 +243,20 @@ def job_outcome(driver: str) -> str:
 
 def champion_entry(model: str, number: int) -> str:
     return f"champions/{checked_name(model)}/{number}.json"
+
+
+def feedback_folder(dataset: str) -> str:
+    """Where files of feedback are dropped: feedback/<dataset>/<any name>.csv or .parquet."""
+    return f"feedback/{checked_name(dataset)}"
+
+
+def feedback_image(feed: str, dt: str, path: str) -> str:
+    """The path inside a dataset of an image that came by an inbox."""
+    return f"{FEEDBACK_IMAGES}{checked_name(feed)}/{dt}/{path}"
+
+
+def performance_report(model: str, first: str, last: str) -> str:
+    return f"reports/performance/{checked_name(model)}/{first}_{last}.json"
 
 
 def inbox(feed: str, dt: str) -> str:

@@ -11,8 +11,9 @@ from typing import Any
 
 from darkroom import champions
 from darkroom.codedigest import code_digest
-from darkroom.contract import checked_name, images_table, splits_table, training_reports
+from darkroom.contract import checked_name, images_table, raw_blob, splits_table, training_reports
 from darkroom.errors import InvalidRequest, ModelError
+from darkroom.feedback import accepted_feedback
 from darkroom.model import load_package
 from darkroom.storage import Storage
 from darkroom.tables import Table
@@ -45,8 +46,9 @@ def what_is_kept(lake: Storage, before: datetime) -> Kept:
     """What champions and the newest splits name, and what was made after ``before``.
 
     Every entry of the champion history counts, withdrawn ones too: predictions that they made are explained by them.
-    Of each dataset: the newest version, and the newest split of each policy, from which the next one inherits. What
-    this code trained on these splits stays with its receipts, so that it is not trained again.
+    Of each dataset: the newest version, the images that accepted feedback brings to the next one, and the newest split
+    of each policy, from which the next one inherits. What this code trained on these splits stays with its receipts, so
+    that it is not trained again.
     """
     kept = Kept()
     for dataset in _datasets(lake):
@@ -61,6 +63,7 @@ def what_is_kept(lake: Storage, before: datetime) -> Kept:
         images, splits = Table(lake, images_table(dataset)), Table(lake, splits_table(dataset))
         for version in found.versions:
             found.uris |= set(images.read({"version": version}, columns=["uri"])["uri"].to_pylist())
+        found.uris |= {raw_blob(dataset, content_id) for content_id in accepted_feedback(lake, dataset).added}
         for split_id in found.splits:
             found.contents |= set(splits.read({"split_id": split_id}, columns=["content_id"])["content_id"].to_pylist())
     return kept

@@ -43,6 +43,10 @@ class Settings(BaseSettings):
     )
     train_per_week: int = Field(7, ge=0, description="Trainings a week of one model that start by themselves.")
     gate_policy: str = Field("", description="YAML file with the gate's limits. Empty: training/gate.yaml.")
+    feedback_per_author: int = Field(
+        1000, ge=1, description="Feedback of one author in one file is refused when it has more rows."
+    )
+    feedback_auto_accept: bool = Field(False, description="Whether feedback that passes the checks needs no person.")
     inbox_wait_seconds: int = Field(0, ge=0, description="How long a scheduled date waits for its inbox. Seconds.")
     inbox_settle_seconds: int = Field(60, ge=0, description="An inbox unchanged for this long is complete. Seconds.")
     reconcile_days: int = Field(7, ge=1, le=366, description="How many past dates reconcile looks at. Days.")

@@ -16,7 +16,7 @@ from datetime import datetime
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from darkroom.contract import TableSpec, examples_table
+from darkroom.contract import TableSpec, examples_table, feedback_indexes
 from darkroom.errors import CommitConflict
 from darkroom.kept import Kept, what_is_kept
 from darkroom.storage import Blob, Storage
@@ -118,7 +118,11 @@ def _old(lake: Storage, kept: Kept, before: datetime) -> Iterator[tuple[str, Blo
     for blob in raw:
         if (match := _INDEX.fullmatch(blob.path)) and match[1] in kept.datasets:
             uris = set(_uris(lake, blob.path))
-            if blob.modified <= before and not uris <= kept.datasets[match[1]].uris:
+            current = kept.datasets[match[1]].uris
+            # A source's index stands for a version; one of feedback for images that are accepted one by one.
+            by_feedback = blob.path.startswith(feedback_indexes(match[1]))
+            named_now = not uris.isdisjoint(current) if by_feedback else uris <= current
+            if blob.modified <= before and not named_now:
                 gone.add(blob.path)
             else:
                 named[match[1]] |= uris

@@ -19,6 +19,7 @@ from darkroom.contract import CONTRACT_VERSION, IMAGES_SCHEMA, checked_name, ima
 from darkroom.decode import one_thread
 from darkroom.duplicates import Clusters, find_clusters
 from darkroom.errors import DataError
+from darkroom.feedback import accepted_feedback, apply
 from darkroom.imagestats import THUMBNAIL_SIDE, Measurement, measure
 from darkroom.reader import ImageReader, in_place
 from darkroom.requests import checked_job
@@ -61,6 +62,7 @@ class Manifest:
     index: pa.Table  # RAW_INDEX_SCHEMA, sorted by path
     described: list[tuple[str | None, str | None, str | None]]  # label, given split, group, in the index's order
     version: str
+    feedback: dict[str, Any]  # corrected, added: images; table_version: of the feedback table that was read
 
     @property
     def table(self) -> Table:
@@ -72,7 +74,10 @@ class Manifest:
 
 
 def plan_manifest(lake: Storage, request: dict[str, Any]) -> Manifest:
-    """Read the index and derive labels and version; no image is opened. Raises InvalidRequest and DataError."""
+    """Read the index and accepted feedback, derive labels and version; no image is opened.
+
+    Raises InvalidRequest and DataError.
+    """
     asked = checked_job(ManifestRequest, request, "manifest")
     checked_name(asked.dataset)
     try:
@@ -84,6 +89,10 @@ def plan_manifest(lake: Storage, request: dict[str, Any]) -> Manifest:
         raise DataError(f"The dataset {asked.dataset} has no files. Check its source, then run the download again.")
     index = index.sort_by("path")
     described = describe_all(index["path"].to_pylist(), asked.layout)
+    accepted = accepted_feedback(lake, asked.dataset)
+    applied = apply(index, described, accepted, asked.dataset, asked.layout)
+    index, described = applied.index, applied.described
+    feedback = {"corrected": applied.corrected, "added": applied.added, "table_version": accepted.table_version}
     outside = [uri for uri in index["uri"].to_pylist() if in_place(uri)]
     version = stable_hash(
         {
@@ -94,7 +103,7 @@ def plan_manifest(lake: Storage, request: dict[str, Any]) -> Manifest:
             "contract": CONTRACT_VERSION,
         }
     )
-    return Manifest(lake, asked.dataset, asked.layout, index, described, version)
+    return Manifest(lake, asked.dataset, asked.layout, index, described, version, feedback)
 
 
 def existing_result(plan: Manifest) -> dict[str, Any] | None:
@@ -123,6 +132,7 @@ def make_manifest(spark: SparkSession, plan: Manifest, partitions: int | None = 
         "fingerprint": {"version": plan.version, **fingerprint},
         "code_digest": code_digest(),
         "summary": summary,
+        "feedback": plan.feedback,
     }
     plan.table.commit(plan.partition, rows, metadata, after=after)
     return {**summary, "changed": True}

@@ -100,7 +100,9 @@ def _parquet(ordered: list[tuple[str, str, int, str, str | None]]) -> bytes:
 
 def _hashed_before(dataset: str, lake: Storage) -> dict[tuple[str, str], tuple[str, int]]:
     """(address, tag) -> (SHA-256, size) of the files in place that the dataset's newest index holds."""
-    newest = max(lake.list(contract.raw_index(dataset, "").rpartition("/")[0]), key=lambda b: b.modified, default=None)
+    blobs = lake.list(contract.raw_index(dataset, "").rpartition("/")[0])
+    of_sources = (blob for blob in blobs if not blob.path.startswith(contract.feedback_indexes(dataset)))
+    newest = max(of_sources, key=lambda blob: blob.modified, default=None)
     if newest is None:
         return {}
     table = pq.read_table(io.BytesIO(lake.read(newest.path)))

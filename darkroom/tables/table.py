@@ -15,6 +15,7 @@ from typing import Any, Literal
 from urllib.parse import quote
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from deltalake.transaction import AddAction
 
@@ -104,11 +105,13 @@ class Table:
         *,
         columns: Sequence[str] | None = None,
         version: int | None = None,
+        where: pc.Expression | None = None,
     ) -> pa.Table:
         """The rows, sorted by ``spec.sort_by`` and then the partition columns, with the contract's schema.
 
-        ``partition`` may name some of the partition columns. Empty when there is nothing. Raises InvalidRequest for
-        an unknown column or version.
+        ``partition`` may name some of the partition columns; of each file only the rows ``where`` (over columns that
+        are asked for) is true are kept. Empty when there is nothing. Raises InvalidRequest for an unknown column or
+        version.
         """
         known = self.spec.schema.names
         names = list(known if columns is None else columns)
@@ -116,7 +119,9 @@ class Table:
             raise InvalidRequest(f"{self.spec.path} has no column {unknown[0]!r}. Expected some of {known}.")
         order = [*self.spec.sort_by, *self.spec.partition_by]
         schema = pa.schema([field for field in self.spec.schema if field.name in names or field.name in order])
-        parts = [self._read_file(file, schema) for file in self._files(partition, version)]
+        parts = (self._read_file(file, schema) for file in self._files(partition, version))
+        if where is not None:
+            parts = (part.filter(where) for part in parts)
         return in_order(pa.concat_tables([schema.empty_table(), *parts]), order).select(names)
 
     def files(self, partition: Mapping[str, str] | None = None, *, version: int | None = None) -> list[str]:

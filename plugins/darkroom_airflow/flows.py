@@ -48,10 +48,14 @@ def check_request(params: Any = None) -> dict[str, Any]:
 
 @work(multiple_outputs=True)
 def download(dataset: str, source: dict[str, Any]) -> dict[str, Any]:
-    """Copies the source's files into raw/; a no-op when the same bytes are there."""
+    """Copies the source's files into raw/; a no-op when the same bytes are there. Reads what feedback has come."""
+    from darkroom import feedback
     from darkroom.sources import fetch, parse_source
 
-    result = fetch(parse_source(source), dataset, open_lake(), progress=log.info)
+    lake = open_lake()
+    result = fetch(parse_source(source), dataset, lake, progress=log.info)
+    if told := feedback.check_if_prepared(lake, dataset, now=datetime.now(UTC)):
+        log.info("Feedback. %s", feedback.sentence(told))
     if not result.changed:
         log.info("Nothing changed: these %d files are in the lake.", result.files)
     return {

@@ -25,6 +25,7 @@ ALLOWED = {
     "darkroom/cli.py: lake_clean": "a command: the age of killed writes",
     "darkroom/cli_past.py: partition_restore": "a command: when a person restored a partition",
     "darkroom/cli_past.py: vacuum": "a command: the retention counts from now",
+    "darkroom/feedback/commands.py: _now": "commands: when a person gave feedback or decided on it",
     "darkroom/storage/s3.py: unfinished": "an upload whose server tells no time never counts as old",
     "darkroom/tables/log.py: _removed": "the Delta protocol wants to know when a file was removed",
     "darkroom/tables/table.py: added_action": "the Delta protocol wants to know when a file was written",
