@@ -139,7 +139,7 @@ def plan(params: Any = None, triggering_asset_events: Any = None, dag_run: Any =
     return planned
 
 
-@work
+@work(inlets=[DATASETS])
 def other_datasets(triggering_asset_events: Any = None) -> list[dict[str, Any]]:
     """The form of one more run for each dataset that was published while another one was being trained on."""
     others = _published(triggering_asset_events)[1:]
