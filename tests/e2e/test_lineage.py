@@ -15,9 +15,8 @@ from tests.e2e.conftest import ROOT
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(1200), pytest.mark.usefixtures("demo")]
 
 # They only decide what is done: nothing that is kept comes out of them.
-DECIDES = {"check_request", "keras_configs", "spark_configs", "other_datasets", "to_approve"} | {
-    *("find_feeds", "find_partitions", "alert")
-}
+DECIDES = {"check_request", "keras_configs", "spark_configs", "other_datasets", "to_approve"}
+DECIDES |= {"find_feeds", "find_partitions", "alert"}
 
 
 @pytest.fixture(scope="module")
