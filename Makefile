@@ -101,6 +101,6 @@ bench: setup  ## the benchmarks, peers side by side. PEERS=1 installs Daft, Ray 
 
 lock: setup  ## resolve the dependencies anew
 	@.darkroom/env/bin/uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --upgrade \
-	  --extra dev --extra kubernetes pyproject.toml -o requirements.lock
+	  --extra dev --extra kubernetes --extra openlineage pyproject.toml -o requirements.lock
 	@.darkroom/env/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --upgrade \
 	  --constraint requirements.lock infra/stack/worker.in -o infra/stack/worker.lock

@@ -13,10 +13,10 @@ request to `train_model`, which has a cool-down. A backfill or a rerun asks for 
 
 from __future__ import annotations
 
-from airflow.providers.standard.operators.trigger_dagrun import TriggerDagRunOperator
 from airflow.sdk import IdentityMapper, PartitionedAssetTimetable, dag
 from darkroom_airflow import monitoring
 from darkroom_airflow.common import DEFAULT_ARGS, PREDICTIONS
+from darkroom_airflow.lineage_events import StartRun
 
 
 @dag(
@@ -30,7 +30,7 @@ from darkroom_airflow.common import DEFAULT_ARGS, PREDICTIONS
 def monitor_drift() -> None:
     days = monitoring.check.expand(partition=monitoring.find_partitions())
     requests = monitoring.alert(days)
-    TriggerDagRunOperator.partial(task_id="ask_training", trigger_dag_id="train_model").expand(conf=requests)
+    StartRun.partial(task_id="ask_training", trigger_dag_id="train_model").expand(conf=requests)
 
 
 monitor_drift()

@@ -31,9 +31,8 @@ from darkroom.requests import PromoteRequest
 )
 def promote_champion() -> None:
     proposal = promoting.propose()
-    approve = promoting.PromotionApproval(
-        task_id="approve", subject=proposal["subject"], body=proposal["body"], hours=proposal["hours"]
-    )
+    shown = {name: proposal[name] for name in ("subject", "body", "hours", "page")}
+    approve = promoting.PromotionApproval(task_id="approve", **shown)
     promoting.promote_approved(proposal["verdict"], approve.output)
 
 

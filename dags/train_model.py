@@ -15,11 +15,11 @@ was being trained on get a run each, from *train_others*.
 
 from __future__ import annotations
 
-from airflow.providers.standard.operators.trigger_dagrun import TriggerDagRunOperator
 from airflow.sdk import dag
 from darkroom_airflow import flows
 from darkroom_airflow.common import DEFAULT_ARGS, TRAIN_RUN_TYPES, TRAIN_SCHEDULE
 from darkroom_airflow.forms import params_of
+from darkroom_airflow.lineage_events import StartRun
 from darkroom_airflow.operators import SPARK, SparkJobOperator
 
 from darkroom.requests import TrainRequest
@@ -53,13 +53,9 @@ def train_model() -> None:
         map_index_template="{{ task.request['name'] }}",
     ).expand(request=spark_tasks)
     examples >> [keras, spark]
-    TriggerDagRunOperator.partial(task_id="train_others", trigger_dag_id="train_model").expand(
-        conf=flows.other_datasets()
-    )
+    StartRun.partial(task_id="train_others", trigger_dag_id="train_model").expand(conf=flows.other_datasets())
     verdict = flows.gate(flows.evaluate(planned, keras, spark.output))
-    TriggerDagRunOperator.partial(task_id="ask_approval", trigger_dag_id="promote_champion").expand(
-        conf=flows.to_approve(verdict)
-    )
+    StartRun.partial(task_id="ask_approval", trigger_dag_id="promote_champion").expand(conf=flows.to_approve(verdict))
     flows.promote(verdict) >> flows.close_runs().as_teardown()
 
 

@@ -11,6 +11,7 @@ from datetime import UTC, datetime, timedelta
 from importlib.metadata import entry_points
 
 from darkroom import cli_past
+from darkroom.cli_lineage import add_lineage
 from darkroom.errors import DarkroomError
 from darkroom.feedback.commands import add_feedback
 from darkroom.lake_check import check_lake, images_in_place
@@ -110,7 +111,7 @@ def _hours(value: str) -> float:
 def parser() -> argparse.ArgumentParser:
     """The command's arguments."""
     top = argparse.ArgumentParser(prog="darkroom", description="Looks after what Darkroom keeps.")
-    groups = top.add_subparsers(required=True, metavar="lake | partition | vacuum | feedback | champion")
+    groups = top.add_subparsers(required=True, metavar="lake | partition | vacuum | feedback | lineage | champion")
     commands = groups.add_parser("lake", help="copy, check and clean a lake").add_subparsers(
         required=True, metavar="copy | check | clean"
     )
@@ -130,6 +131,7 @@ def parser() -> argparse.ArgumentParser:
         command.add_argument("lake", nargs="?", metavar="URI", help="default: the lake that DARKROOM_LAKE names")
     cli_past.add_commands(groups)
     add_feedback(groups)
+    add_lineage(groups)
     # What needs more than this package: each adds its own group (pyproject.toml names them).
     for extension in entry_points(group="darkroom.commands"):
         extension.load()(groups)

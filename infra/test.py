@@ -21,7 +21,7 @@ class Suite:
 
     minutes: float
     commands: list[list[str]] = field(default_factory=list)
-    kubernetes: bool = False  # whether it needs the packages that are left out of the laptop's environment
+    extra: str = ""  # the project's extra whose packages it needs and the laptop's environment does without
 
 
 def _pytest(*arguments: str) -> list[str]:
@@ -42,7 +42,7 @@ SUITES = {
     "unit": Suite(6, [_pytest("tests/unit", *TWO)]),
     "kills": Suite(4, [_pytest("tests/crash/test_crash.py", "-s")]),
     "dags": Suite(0.5, [_pytest("tests/dags")]),
-    "containers": Suite(1.5, [_pytest("tests/containers")], kubernetes=True),
+    "containers": Suite(1.5, [_pytest("tests/containers")], extra="kubernetes"),
     "integration": Suite(7, [_pytest("tests/integration", "-m", "not faults", *TWO)]),
     "e2e": Suite(10, [_pytest("tests/e2e")]),
     "faults": Suite(5, [_pytest("tests/integration", "-m", "faults")]),
@@ -54,11 +54,11 @@ SUITES = {
 IN_ALL = ("lint", "types", "unit", "kills", "dags", "containers", "integration", "e2e")
 
 
-def _kubernetes_packages() -> Path:
-    """A folder with the packages that only Kubernetes needs, of the lock's versions; installed when it is not there."""
-    part = [sys.executable, str(ROOT / "infra" / "images" / "requirements_of.py"), "kubernetes"]
+def packages_of(extra: str) -> Path:
+    """A folder with what an extra needs beyond the environment, of the lock's versions; installed when not there."""
+    part = [sys.executable, str(ROOT / "infra" / "images" / "requirements_of.py"), extra]
     wanted = subprocess.run(part, capture_output=True, text=True, check=True).stdout
-    folder = ROOT / ".darkroom" / f"kubernetes-{hashlib.sha256(wanted.encode()).hexdigest()[:12]}"
+    folder = ROOT / ".darkroom" / f"{extra}-{hashlib.sha256(wanted.encode()).hexdigest()[:12]}"
     if not folder.is_dir():
         partial = folder.with_suffix(".partial")
         shutil.rmtree(partial, ignore_errors=True)
@@ -80,8 +80,8 @@ def run(names: list[str]) -> int:
         suite, started = SUITES[name], time.monotonic()
         print(f"\n=== {name} (budget {suite.minutes:g} min on 2 cores)", flush=True)
         path = environment["PYTHONPATH"]
-        if suite.kubernetes:
-            path = os.pathsep.join([path, str(_kubernetes_packages())])
+        if suite.extra:
+            path = os.pathsep.join([path, str(packages_of(suite.extra))])
         codes = [
             subprocess.run(command, cwd=ROOT, env={**environment, "PYTHONPATH": path}, check=False).returncode
             for command in suite.commands

@@ -59,6 +59,7 @@ class Manifest:
     lake: Storage
     dataset: str
     layout: LayoutOptions
+    raw_index: str
     index: pa.Table  # RAW_INDEX_SCHEMA, sorted by path
     described: list[tuple[str | None, str | None, str | None]]  # label, given split, group, in the index's order
     version: str
@@ -103,7 +104,7 @@ def plan_manifest(lake: Storage, request: dict[str, Any]) -> Manifest:
             "contract": CONTRACT_VERSION,
         }
     )
-    return Manifest(lake, asked.dataset, asked.layout, index, described, version, feedback)
+    return Manifest(lake, asked.dataset, asked.layout, asked.raw_index, index, described, version, feedback)
 
 
 def existing_result(plan: Manifest) -> dict[str, Any] | None:
@@ -129,7 +130,7 @@ def make_manifest(spark: SparkSession, plan: Manifest, partitions: int | None = 
     summary = summarize(rows, clusters.report)
     fingerprint = {"index": plan.index.num_rows, "layout": plan.layout.model_dump(mode="json")}
     metadata = {
-        "fingerprint": {"version": plan.version, **fingerprint},
+        "fingerprint": {"version": plan.version, "raw_index": plan.raw_index, **fingerprint},
         "code_digest": code_digest(),
         "summary": summary,
         "feedback": plan.feedback,

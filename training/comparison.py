@@ -97,6 +97,7 @@ def gate_page(
     page = Page(f"Gate of {model}", f"{challenger['config']} against {champion or 'chance: there is no champion yet'}")
     page.callout("good" if verdict.promote else "warning", "Promote." if verdict.promote else "Not promoted.")
     page.section("Reasons").bullets(verdict.reasons)
+    page.link("The model card", "card/index.html")
     figures = verdict.figures
     if figures:
         page.section("Figures")

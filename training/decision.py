@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from darkroom import champions
+from darkroom.cards import model_card
 from darkroom.champions import Champion
 from darkroom.contract import training_reports
 from darkroom.gate import Scores, Verdict
@@ -51,8 +52,8 @@ def decide_challenger(lake: Storage, evaluation: dict[str, Any]) -> dict[str, An
     changes = changes_since(lake, plan, challenger, champion)
     page = f"{folder}/gate.html"
     lake.write(page, gate_page(verdict, model, challenger, named, changes).encode())
-    content = {"verdict": verdict.word, "reasons": verdict.reasons, "figures": verdict.figures, "changes": changes}
-    lake.write(f"{folder}/gate.json", json.dumps(content, indent=1, sort_keys=True).encode())
+    content = {"verdict": verdict.word, "reasons": list(verdict.reasons), "figures": verdict.figures}
+    content["changes"] = changes
     client = tracking.open_client()
     with tracking.reached():
         tags = {
@@ -70,7 +71,6 @@ def decide_challenger(lake: Storage, evaluation: dict[str, Any]) -> dict[str, An
         client.set_tag(plan["parent_run_id"], "darkroom.verdict", verdict.word)
     result = {
         **content,
-        "reasons": list(verdict.reasons),
         "model": model,
         "version": str(version.version),
         "challenger": challenger,
@@ -83,8 +83,21 @@ def decide_challenger(lake: Storage, evaluation: dict[str, Any]) -> dict[str, An
         "mlflow_url": registry.version_page(model, str(version.version)),
         "changed": True,
     }
+    card = model_card(lake, package.info, result, policy.model_dump(mode="json"), owner=owner_of(model))
+    card.write(lake, f"{folder}/card")
+    with tracking.reached():
+        client.log_text(challenger["run_id"], card.markdown(), "model_card.md")
+    told = {name: result[name] for name in (*content, "model", "version", "gate_key", "approval", "mlflow_url")}
+    told |= {name: challenger[name] for name in ("config", "run_id", "package_id")}
+    told |= {"champion_package_id": result["champion_package_id"], **plan["links"]}
+    lake.write(f"{folder}/gate.json", json.dumps(told, indent=1, sort_keys=True).encode())
     receipts.keep_gate(lake, model, plan["gate_key"], result)
     return result
+
+
+def owner_of(model: str) -> str:
+    """Where the owner of a model writes what it is for; see ``darkroom.cards``."""
+    return training_reports(model, "owner.md")
 
 
 def description(plan: Mapping[str, Any], challenger: Mapping[str, Any], word: str, reasons: Sequence[str]) -> str:

@@ -206,7 +206,7 @@ def train_task(
         "key": task["key"],
         "mlflow_url": tracking.run_page(task["experiment_id"], run_id),
     }
-    receipts.keep_training(lake, task["model"], task["key"], result)
+    receipts.keep_training(lake, task["model"], task["key"], {**result, **task["links"]})
     return result
 
 

@@ -24,6 +24,7 @@ from darkroom.errors import InvalidRequest
 from darkroom.storage import Storage
 from darkroom.tables.log import Log, NamedFile
 from darkroom.tables.rows import fitted, in_order, in_slices, with_partition
+from darkroom.writer import written_by
 
 TARGET_BYTES = 96 * 2**20
 """Rows are written to files of about this size, counted before compression."""
@@ -80,9 +81,9 @@ class Table:
         """Makes rows the partition's content, or adds them to it, in one new version of the table; returns its number.
 
         ``rows`` are a table or files that workers wrote. No rows are a commit too. ``metadata`` is kept with it as
-        JSON. ``after`` is the ``commit_number`` that the rows were made from; by default, what it is when this call
-        starts. Raises CommitConflict, and changes nothing, when another writer of the partition was faster;
-        InvalidRequest when the rows or the metadata do not fit.
+        JSON, and the run that writes it, where one is named (writer.py). ``after`` is the ``commit_number`` that the
+        rows were made from; by default, what it is when this call starts. Raises CommitConflict, and changes nothing,
+        when another writer of the partition was faster; InvalidRequest when the rows or the metadata do not fit.
         """
         if mode not in ("replace", "append"):
             raise InvalidRequest(f"The commit mode {mode!r} is unknown. Expected 'replace' or 'append'.")
@@ -97,7 +98,7 @@ class Table:
         else:
             files = self._checked_files(partition, rows)
         actions = [added_action(file, partition) for file in files if file.rows]
-        return self.log.commit(snapshot, partition, actions, metadata, mode)
+        return self.log.commit(snapshot, partition, actions, {**metadata, **written_by()}, mode)
 
     def read(
         self,
@@ -127,6 +128,10 @@ class Table:
     def files(self, partition: Mapping[str, str] | None = None, *, version: int | None = None) -> list[str]:
         """Absolute addresses of the Parquet files of one version (the newest by default), sorted."""
         return [self.storage.uri(f"{self.spec.path}/{file.path}") for file in self._files(partition, version)]
+
+    def named_files(self, partition: Mapping[str, str] | None = None) -> list[NamedFile]:
+        """The files of the newest version, with their partition's values; sorted by path."""
+        return self._files(partition, None)
 
     def version(self) -> int | None:
         """The newest version's number; None when the table does not exist."""

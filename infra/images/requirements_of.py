@@ -1,7 +1,7 @@
 """The part of requirements.lock that one image, or a laptop, needs, hashes and all.
 
-``python requirements_of.py airflow``, or ``spark``, ``mlflow``, ``wheel``, ``laptop``, or ``kubernetes``: what a
-laptop does without.
+``python requirements_of.py airflow``, or ``spark``, ``mlflow``, ``wheel``, ``laptop``; or an extra of the project, such
+as ``kubernetes`` or ``openlineage``: what it needs and a laptop does without.
 
 The lock file says for each package which others asked for it (``# via``), so the closure of a few names is found
 without a registry: every image gets the very versions and files that the laptop has. Standard library only, since it
@@ -20,6 +20,8 @@ ROOT = Path(__file__).resolve().parents[2]
 
 # Spark's drivers and workers decode, validate and train with MLlib. Airflow, TensorFlow and servers are not theirs.
 NOT_IN_SPARK = ("apache-airflow", "tensorflow", "tf2onnx", "asyncpg", "boto3", "psycopg2", "supervisor", "venv-pack")
+# Extras that the Airflow image has and a laptop does without.
+LEFT_OUT = ("kubernetes", "openlineage")
 MLFLOW = ("mlflow", "psycopg2-binary", "boto3", "flask-wtf")
 
 
@@ -28,17 +30,19 @@ def roots(image: str, project: dict[str, Any]) -> set[str]:
     direct = {_name(line) for line in project["dependencies"]}
     extras = project["optional-dependencies"]
     if image == "airflow":
-        return direct | {_name(line) for line in extras["kubernetes"]}
+        return direct | {_name(line) for extra in LEFT_OUT for line in extras[extra]}
     if image == "laptop":
         return direct | {_name(line) for line in extras["dev"]}
+    if image in LEFT_OUT:
+        return direct | {_name(line) for line in extras[image]}
     if image == "spark":
         return {name for name in direct if not name.startswith(NOT_IN_SPARK)}
     if image == "mlflow":
         return set(MLFLOW)
     if image == "wheel":
         return {"setuptools"}
-    known = "airflow, spark, mlflow, wheel, laptop or kubernetes"
-    raise SystemExit(f"requirements_of.py: {image!r} is no image. Expected {known}.")
+    known = ", ".join(("airflow", "spark", "mlflow", "wheel", "laptop", *LEFT_OUT))
+    raise SystemExit(f"requirements_of.py: {image!r} is no image. Expected one of {known}.")
 
 
 def entries(lock: str) -> dict[str, tuple[str, set[str]]]:
@@ -55,14 +59,13 @@ def entries(lock: str) -> dict[str, tuple[str, set[str]]]:
 def select(image: str, lock: str, project: dict[str, Any]) -> str:
     """The lock's entries that ``image`` needs. Raises SystemExit when a name is not in the lock."""
     found = entries(lock)
-    if image == "kubernetes":
-        laptop = entries(select("laptop", lock, project))
-        return "".join(found[name][0] for name in sorted(found) if name not in laptop)
     wanted = roots(image, project)
     if missing := wanted - set(found):
         raise SystemExit(f"requirements_of.py: {', '.join(sorted(missing))} not in requirements.lock. Run: make lock")
     while more := {name for name, (_, parents) in found.items() if name not in wanted and parents & wanted}:
         wanted |= more
+    if image in LEFT_OUT:
+        wanted -= set(entries(select("laptop", lock, project)))
     return "".join(found[name][0] for name in sorted(wanted))
 
 

@@ -22,6 +22,7 @@ from darkroom.settings import get_settings
 from darkroom_airflow.notify import Alert
 
 DATASETS = Asset(name="darkroom_datasets", uri="darkroom://datasets", group="darkroom")
+MODELS = Asset(name="darkroom_models", uri="darkroom://models", group="darkroom")
 PREDICTIONS = Asset(name="darkroom_predictions", uri="darkroom://predictions", group="darkroom")
 
 RETRY_POLICY = ExceptionRetryPolicy(
@@ -48,6 +49,11 @@ DATE_IS_LATE = DeadlineAlert(
         Alert, kwargs={"text": f"A run of batch_inference has not ended after {get_settings().date_hours:g} hours."}
     ),
 )
+
+
+def champion_event(moved: dict[str, Any]) -> dict[str, Any]:
+    """What an event of MODELS says of a champion that a promotion or a rollback has set. Nothing is scheduled on it."""
+    return {name: moved[name] for name in ("model", "version", "entry")}
 
 
 def _train_schedule() -> Any:

@@ -14,7 +14,7 @@ from typing import Any
 from darkroom.contract import run_page
 from darkroom.settings import get_settings
 from darkroom.storage import Storage, open_lake
-from darkroom_airflow.common import PREDICTIONS, run_type_of
+from darkroom_airflow.common import MODELS, PREDICTIONS, run_type_of
 from darkroom_airflow.forms import fields_of
 from darkroom_airflow.tasks import work
 
@@ -40,7 +40,7 @@ def find_feeds(params: Any = None, dag_run: Any = None, ti: Any = None) -> list[
     return requests
 
 
-@work(outlets=[PREDICTIONS], trigger_rule="none_failed")
+@work(inlets=[MODELS], outlets=[PREDICTIONS], trigger_rule="none_failed")
 def summarise(results: Any, params: Any = None, dag_run: Any = None, outlet_events: Any = None) -> dict[str, Any]:
     """The date's summary over all feeds, with the kind of run it was. A dry run is skipped, so that it wakes nobody."""
     from airflow.sdk.exceptions import AirflowSkipException
@@ -89,7 +89,7 @@ def find_changes(params: Any = None, dag_run: Any = None, ti: Any = None) -> lis
     return [] if request.dry_run else requests
 
 
-@work(outlets=[PREDICTIONS], trigger_rule="none_failed")
+@work(inlets=[MODELS], outlets=[PREDICTIONS], trigger_rule="none_failed")
 def summarise_changes(results: Any, outlet_events: Any = None) -> dict[str, Any]:
     """A summary for each date that was classified again; each date is a partition of the event. None: skipped."""
     from airflow.sdk.exceptions import AirflowSkipException

@@ -7,16 +7,17 @@ Parameters with the default None and a name of Airflow's context (params, dag_ru
 from __future__ import annotations
 
 import logging
+from datetime import UTC, datetime
 from typing import Any
-from urllib.parse import quote
 
 from darkroom.errors import InvalidRequest
 from darkroom.prepare_request import PrepareRequest
 from darkroom.requests import TrainRequest, parse_request
 from darkroom.settings import get_settings
 from darkroom.storage import open_lake
-from darkroom_airflow.common import DATASETS, run_type_of
+from darkroom_airflow.common import DATASETS, MODELS, champion_event, run_type_of
 from darkroom_airflow.forms import fields_of
+from darkroom_airflow.links import run_url
 from darkroom_airflow.tasks import work
 
 log = logging.getLogger(__name__)
@@ -85,10 +86,13 @@ def split(dataset: str, version: str, options: dict[str, Any]) -> dict[str, Any]
 
 @work(outlets=[DATASETS])
 def publish(dataset: str, version: str, split_id: str, configs: list[str], outlet_events: Any = None) -> dict[str, Any]:
-    """Tells whom it concerns that a dataset can be trained on."""
+    """Writes the dataset's card, and tells whom it concerns that it can be trained on."""
+    from darkroom.cards import write_dataset_card
+
+    page = write_dataset_card(open_lake(), dataset, version, split_id)
     event = {"dataset": dataset, "version": version, "split_id": split_id, "configs": configs}
     outlet_events[DATASETS].extra = event
-    return event
+    return {**event, "page": page}
 
 
 @work(multiple_outputs=True)
@@ -140,7 +144,7 @@ def plan(params: Any = None, triggering_asset_events: Any = None, dag_run: Any =
     return planned
 
 
-@work
+@work(inlets=[DATASETS])
 def other_datasets(triggering_asset_events: Any = None) -> list[dict[str, Any]]:
     """The form of one more run for each dataset that was published while another one was being trained on."""
     others = _published(triggering_asset_events)[1:]
@@ -191,8 +195,8 @@ def gate(evaluation: dict[str, Any]) -> dict[str, Any]:
     return verdict
 
 
-@work
-def promote(verdict: dict[str, Any]) -> dict[str, Any]:
+@work(inlets=[DATASETS], outlets=[MODELS])
+def promote(verdict: dict[str, Any], outlet_events: Any = None) -> dict[str, Any]:
     """Appends the challenger to the champion history; a refused one is skipped, with the reasons."""
     from airflow.sdk.exceptions import AirflowSkipException
 
@@ -202,7 +206,9 @@ def promote(verdict: dict[str, Any]) -> dict[str, Any]:
         raise AirflowSkipException("Not promoted. " + " ".join(verdict["reasons"]))
     if verdict["approval"] == "required":
         raise AirflowSkipException("A person decides: the run of promote_champion that ask_approval started waits.")
-    return flow.promote(open_lake(), verdict)
+    promoted = flow.promote(open_lake(), verdict)
+    outlet_events[MODELS].extra = champion_event(promoted)
+    return promoted
 
 
 @work
@@ -214,7 +220,7 @@ def to_approve(verdict: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 @work
-def close_runs(ti: Any = None) -> None:
+def close_runs(ti: Any = None) -> dict[str, Any]:
     """Ends every MLflow run of this training that is still running; there is none where the plan failed."""
     from training import flow
 
@@ -223,8 +229,4 @@ def close_runs(ti: Any = None) -> None:
         log.info("No training had begun: there is no run to end.")
     else:
         flow.close_runs(parent_run_id)
-
-
-def run_url(dag_run: Any) -> str:
-    """Where a browser finds a DAG run."""
-    return f"{get_settings().airflow_url}/dags/{dag_run.dag_id}/runs/{quote(dag_run.run_id, safe='')}"
+    return {"parent_run_id": parent_run_id}

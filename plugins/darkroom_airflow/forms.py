@@ -21,5 +21,8 @@ def params_of(request: type[BaseModel]) -> dict[str, Param]:
 
 
 def fields_of(params: dict[str, Any]) -> dict[str, Any]:
-    """The fields of a triggered form; a text field that was left empty comes as null and means its default."""
-    return {name: "" if value is None else value for name, value in params.items()}
+    """The fields of a triggered form; a text field that was left empty comes as null and means its default.
+
+    Where OpenLineage is on, a task that starts another run adds a field of that name: it is not ours.
+    """
+    return {name: "" if value is None else value for name, value in params.items() if name != "openlineage"}

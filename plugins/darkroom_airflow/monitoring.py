@@ -34,7 +34,7 @@ def find_partitions(triggering_asset_events: Any = None, dag_run: Any = None) ->
     return found
 
 
-@work(map_index_template="{{ task.op_kwargs['partition']['feed'] }}")
+@work(inlets=[PREDICTIONS], map_index_template="{{ task.op_kwargs['partition']['feed'] }}")
 def check(partition: dict[str, str]) -> dict[str, Any]:
     """Compares one feed's date with the model's reference and with the days before."""
     from darkroom.monitoring import monitor_date

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import tempfile
 import uuid
 from collections.abc import Sequence
@@ -16,14 +17,16 @@ from darkroom.contract import job_outcome
 from darkroom.errors import DarkroomError, MachineryError
 from darkroom.settings import get_settings
 from darkroom.storage import FolderStorage, Storage, open_lake
-from darkroom_airflow.links import OpenReport
+from darkroom.writer import RUN_VARIABLE
+from darkroom_airflow.lineage_events import TellsLineage
+from darkroom_airflow.links import OpenReport, name_run
 from spark_apps.packages import submit_conf
 
 # What every Spark task is submitted through: one slot on a laptop, and the connection that decides where Spark runs.
 SPARK = {"pool": "spark", "conn_id": get_settings().spark_connection}
 
 
-class SparkJobOperator(SparkSubmitOperator):
+class SparkJobOperator(TellsLineage, SparkSubmitOperator):
     """Submits one of our Spark jobs and returns its result.
 
     The job (``spark_apps.jobs.<name>`` or ``training.jobs.<name>``) gets ``request`` as JSON and leaves result.json
@@ -50,6 +53,7 @@ class SparkJobOperator(SparkSubmitOperator):
                 f"The Spark job {self.job} is not installed beside Airflow. Install the darkroom package."
             )
         self.conf = {**submit_conf(get_settings().lake_uri), **(self.conf or {})}
+        name_run(context)
         self.name = f"{context['ti'].dag_id}.{context['ti'].task_id}"
         hook = self._get_hook()
         if hook._is_kubernetes and hook._connection["deploy_mode"] == "cluster":
@@ -63,12 +67,19 @@ class SparkJobOperator(SparkSubmitOperator):
             failure = self._submit(context)
             return self._outcome(FolderStorage(Path(outcome)), "", failure, context["ti"])
 
+    def lineage_name(self) -> str:
+        return self.job
+
+    def lineage_request(self) -> dict[str, Any]:
+        return self.request
+
     def submit_job(self, context: Any) -> Any:
         """Called for a driver that is new, never for one that an earlier attempt left running."""
         self._driver_pod = f"darkroom-{uuid.uuid4().hex}-driver"
         hook = self._hook
         # Told, not read from the log: there the provider finds a pod only in a namespace called spark.
         hook._kubernetes_driver_pod = hook._conf["spark.kubernetes.driver.pod.name"] = self._driver_pod
+        hook._conf[f"spark.kubernetes.driverEnv.{RUN_VARIABLE}"] = os.environ[RUN_VARIABLE]
         outcome = job_outcome(self._driver_pod)
         hook._application_args = ["--request", json.dumps(self.request), "--outcome", outcome]
         return super().submit_job(context)
@@ -96,8 +107,8 @@ class SparkJobOperator(SparkSubmitOperator):
                 ti.xcom_push("page", error.page)
             raise error from None
         if failure is None and storage.stat(f"{place}result.json"):
-            result: dict[str, Any] = json.loads(storage.read(f"{place}result.json"))
-            return result
+            self.told = json.loads(storage.read(f"{place}result.json"))
+            return dict(self.told)
         raise MachineryError(
             f"The Spark job {self.job} ended without a result ({failure or 'spark-submit reported no error'}). It was "
             "killed or could not start; the lines above say more. Nothing half-done is visible: rerunning is safe."

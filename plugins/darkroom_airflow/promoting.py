@@ -10,19 +10,25 @@ from airflow.providers.standard.operators.hitl import ApprovalOperator
 
 from darkroom.requests import PromoteRequest, RollbackRequest, parse_request
 from darkroom.storage import open_lake
+from darkroom_airflow.common import DATASETS, MODELS, champion_event
 from darkroom_airflow.forms import fields_of
+from darkroom_airflow.lineage_events import TellsLineage
 from darkroom_airflow.tasks import work
 
 
-class PromotionApproval(ApprovalOperator):
+class PromotionApproval(TellsLineage, ApprovalOperator):
     """Asks a person, for as long as the gate's limits say; no answer by then means no."""
 
-    template_fields: Sequence[str] = ("subject", "body", "hours")
+    template_fields: Sequence[str] = ("subject", "body", "hours", "page")
 
-    def __init__(self, *, hours: Any, **kwargs: Any) -> None:
+    def __init__(self, *, hours: Any, page: Any, **kwargs: Any) -> None:
         # The real timeout comes with the proposal. One has to be given: Airflow would take the execution timeout.
         super().__init__(defaults=self.REJECT, response_timeout=timedelta(days=3), **kwargs)
         self.hours = hours
+        self.page = page
+
+    def lineage_request(self) -> dict[str, Any]:
+        return {"page": self.page}
 
     def execute(self, context: Any) -> Any:
         self.response_timeout = timedelta(hours=float(self.hours))
@@ -38,8 +44,8 @@ def propose(params: Any = None) -> dict[str, Any]:
     return proposal_of(open_lake(), request.model, request.gate_key)
 
 
-@work
-def promote_approved(verdict: dict[str, Any], answer: dict[str, Any]) -> dict[str, Any]:
+@work(inlets=[DATASETS], outlets=[MODELS])
+def promote_approved(verdict: dict[str, Any], answer: dict[str, Any], outlet_events: Any = None) -> dict[str, Any]:
     """Promotes what was approved; refuses where the champion has changed since the gate compared with it."""
     from training import flow
 
@@ -49,7 +55,9 @@ def promote_approved(verdict: dict[str, Any], answer: dict[str, Any]) -> dict[st
         "name": user.get("name") or user.get("id") or "unknown",
         "at": str(answer.get("responded_at") or ""),
     }
-    return flow.promote(open_lake(), verdict, by)
+    promoted = flow.promote(open_lake(), verdict, by)
+    outlet_events[MODELS].extra = champion_event(promoted)
+    return promoted
 
 
 @work(multiple_outputs=True)
@@ -61,11 +69,15 @@ def plan_rollback(params: Any = None) -> dict[str, Any]:
     return plan_of(open_lake(), request.model, request.to)
 
 
-@work
-def roll_back(plan: dict[str, Any], params: Any = None, dag_run: Any = None) -> dict[str, Any]:
+@work(outlets=[MODELS])
+def roll_back(
+    plan: dict[str, Any], params: Any = None, dag_run: Any = None, outlet_events: Any = None
+) -> dict[str, Any]:
     """Withdraws them, moves the alias, and lists the partitions that the withdrawn models wrote."""
     from training.promotion import roll_back as back
 
     request = parse_request(RollbackRequest, fields_of(params))
     by = str(getattr(dag_run, "triggering_user_name", None) or "")
-    return back(open_lake(), plan, request.reason, by=by, now=datetime.now(UTC))
+    done = back(open_lake(), plan, request.reason, by=by, now=datetime.now(UTC))
+    outlet_events[MODELS].extra = champion_event(done)
+    return done

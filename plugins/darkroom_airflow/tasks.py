@@ -9,22 +9,31 @@ from airflow.providers.standard.decorators.python import _PythonDecoratedOperato
 from airflow.sdk.bases.decorator import TaskDecorator, task_decorator_factory
 
 from darkroom.errors import DarkroomError
-from darkroom_airflow.links import OpenMlflow, OpenReport
+from darkroom_airflow.lineage_events import TellsLineage
+from darkroom_airflow.links import OpenMlflow, OpenReport, name_run
 
 
-class WorkOperator(_PythonDecoratedOperator):
+class WorkOperator(TellsLineage, _PythonDecoratedOperator):
     """A decorated Python function whose return value may name a ``page`` and an ``mlflow_url``."""
 
     custom_operator_name = "@work"
     operator_extra_links = (OpenReport(), OpenMlflow())
 
     def execute(self, context: Any) -> Any:
+        name_run(context)
         try:
-            return super().execute(context)
+            self.told = super().execute(context)
         except DarkroomError as error:
             if error.page:
                 context["ti"].xcom_push("page", error.page)
             raise
+        return self.told
+
+    def lineage_name(self) -> str:
+        return self.python_callable.__name__
+
+    def lineage_request(self) -> dict[str, Any]:
+        return dict(self.op_kwargs)
 
 
 def work(python_callable: Callable[..., Any] | None = None, **kwargs: Any) -> TaskDecorator:

@@ -138,12 +138,13 @@ def cluster(tmp_path, monkeypatch):
 
 
 @pytest.fixture
-def context():
+def context(monkeypatch):
     """What Airflow hands to each attempt of one task: its task instance, and what earlier attempts remembered."""
     kept: dict[str, object] = {}
     state = SimpleNamespace(get=kept.get, set=lambda key, value, **_: kept.__setitem__(key, value))
     ti = SimpleNamespace(dag_id="prepare_dataset", task_id="manifest", stats_tags={}, xcom_push=lambda *_: None)
-    return {"ti": ti, "task_state_store": state}
+    monkeypatch.setenv("DARKROOM_RUN", "")  # a task sets it in its own process
+    return {"ti": ti, "task_state_store": state, "dag_run": SimpleNamespace(dag_id="prepare_dataset", run_id="by hand")}
 
 
 def attempt():
@@ -169,6 +170,8 @@ def it_submits_one_driver_pod_and_returns_what_it_left_in_the_lake(cluster, cont
     assert container["image"] == "darkroom-spark:0.1.0"
     assert container["args"][0] == "driver"
     assert f"local://{ROOT}/spark_apps/jobs/manifest.py" in container["args"]
+    run = next(one for one in container["env"] if one["name"] == "DARKROOM_RUN")
+    assert run["value"].endswith("/dags/prepare_dataset/runs/by%20hand")
     secret = next(one for one in container["env"] if one["name"] == "DARKROOM_S3_SECRET_KEY")
     assert secret["valueFrom"]["secretKeyRef"] == {"name": "darkroom", "key": "lake-secret-key"}
     assert SECRET not in json.dumps(cluster.sent)

@@ -66,6 +66,36 @@ def it_publishes_the_dataset_that_training_waits_for(dags):
     assert [asset.name for asset in dags["train_model"].timetable.asset_condition.objects] == ["darkroom_datasets"]
 
 
+def it_shows_the_chain_in_the_graph_of_assets_and_starts_nothing_by_a_new_champion(dags):
+    from airflow.serialization.serialized_objects import DagSerialization
+
+    def assets(dag_id, task_id):
+        task = dags[dag_id].get_task(task_id)
+        return [asset.name for asset in task.inlets], [asset.name for asset in task.outlets]
+
+    assert assets("train_model", "promote") == (["darkroom_datasets"], ["darkroom_models"])
+    assert assets("promote_champion", "promote_approved") == (["darkroom_datasets"], ["darkroom_models"])
+    assert assets("rollback_champion", "roll_back") == ([], ["darkroom_models"])
+    assert assets("batch_inference", "summarise") == (["darkroom_models"], ["darkroom_predictions"])
+    schedules = {name: str(DagSerialization.to_dict(dag)["dag"]["timetable"]) for name, dag in dags.items()}
+    assert "darkroom://datasets" in schedules["train_model"]
+    assert not [name for name, schedule in schedules.items() if "darkroom://models" in schedule]
+
+
+def it_has_a_rule_for_openlineage_for_every_task(dags):
+    from darkroom_airflow.lineage_events import TellsLineage
+    from darkroom_airflow.openlineage_rules import RULES
+
+    for dag in dags.values():
+        for task in dag.tasks:
+            kind = task.operator_class if task.is_mapped else type(task)
+            assert issubclass(kind, TellsLineage), f"{task.task_id} is a {kind.__name__}; see lineage_events.py"
+            given = {**vars(task), **(task.partial_kwargs if task.is_mapped else {})}
+            function = given.get("python_callable") or getattr(task, "python_callable", None)
+            name = function.__name__ if function else given.get("job") or kind.__name__
+            assert name in RULES, f"say in openlineage_rules.py what {name} of {dag.dag_id} reads and writes"
+
+
 def it_gates_before_it_promotes(dags):
     chain = ["ensure_examples", "train_keras", "evaluate", "gate", "promote", "close_runs"]
     assert set(itertools.pairwise(chain)) <= arrows(dags["train_model"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import socket
 import subprocess
@@ -10,6 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+
+from infra.test import packages_of
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -53,6 +56,13 @@ def running(tmp_path_factory):
         "DARKROOM_HOME": str(home),
         "AIRFLOW_PORT": str(local.airflow_port),
         "MLFLOW_PORT": str(local.mlflow_port),
+        # OpenLineage is on, as an optional extra: its events go to a file for test_lineage.py.
+        "PYTHONPATH": os.pathsep.join(
+            filter(None, [os.environ.get("PYTHONPATH"), str(ROOT), str(packages_of("openlineage"))])
+        ),
+        "AIRFLOW__OPENLINEAGE__TRANSPORT": json.dumps(
+            {"type": "file", "log_file_path": str(home / "openlineage.jsonl"), "append": True}
+        ),
     }
     started = Running(local, environment)
     up = started.command("up")
