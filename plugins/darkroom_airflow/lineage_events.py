@@ -67,4 +67,4 @@ def address(path: str) -> tuple[str, str]:
     if parts.scheme == "file":
         return "file", parts.path
     host = parts.netloc.rpartition("@")[2]  # a login stays out
-    return f"{parts.scheme}://{host}", parts.path.lstrip("/") if parts.scheme == "s3" else parts.path
+    return f"{parts.scheme}://{host}", parts.path.lstrip("/") if parts.scheme == "s3" else parts.path or "/"

@@ -176,7 +176,8 @@ RULES: dict[str, Rule] = {
 
 def paths_of(name: str, asked: Known, told: Any) -> tuple[list[str], list[str]]:
     """What the task of that name reads and writes, each once. ``told``: what it returned; None while it runs."""
-    known = {**asked, **told} if isinstance(told, Mapping) else {**asked, "told": told}
+    known = dict(told) if isinstance(told, Mapping) else {"told": told}
+    known |= {name: value for name, value in asked.items() if value is not None}
     try:
         read, written = RULES[name](known)
     except DarkroomError:  # a request that cannot be used; the task itself says so

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from inspect import signature
 from typing import Any
 
 from airflow.providers.standard.decorators.python import _PythonDecoratedOperator
@@ -33,7 +34,7 @@ class WorkOperator(TellsLineage, _PythonDecoratedOperator):
         return self.python_callable.__name__
 
     def lineage_request(self) -> dict[str, Any]:
-        return dict(self.op_kwargs)
+        return dict(signature(self.python_callable).bind_partial(*self.op_args, **self.op_kwargs).arguments)
 
 
 def work(python_callable: Callable[..., Any] | None = None, **kwargs: Any) -> TaskDecorator:

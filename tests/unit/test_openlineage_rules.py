@@ -98,6 +98,7 @@ def it_never_fails_for_want_of_a_result(rules):
         ("/data/lake", "https://ann:secret@host:8443/set.zip?signature=x", ("https://host:8443", "/set.zip")),
         ("/data/lake", "file:///else/where", ("file", "/else/where")),
         ("/data/lake", "/else/where", ("file", "/else/where")),
+        ("/data/lake", "phantom://", ("phantom://", "/")),
     ],
 )
 def it_names_data_sets_as_openlineage_does(monkeypatch, lake, path, place):
@@ -113,6 +114,16 @@ def it_names_data_sets_as_openlineage_does(monkeypatch, lake, path, place):
     get_settings.cache_clear()
     assert address(path) == place
     get_settings.cache_clear()
+
+
+def it_sees_arguments_by_place_and_by_name_and_believes_the_request_first(rules):
+    from darkroom_airflow import flows
+
+    task = flows.split("lamps", version="v1", options={}).operator
+    assert task.lineage_request() == {"dataset": "lamps", "version": "v1", "options": {}}
+    asked = {"config": {"dataset": "lamps", "split_id": "s1", "transform": SMALL}}
+    read, _ = rules.paths_of("train_keras", asked, {"config": "small_cnn", "package": "packages/lamps/a.zip"})
+    assert read[0] == "tables/lamps/splits/split_id=s1"
 
 
 def it_keeps_the_providers_own_field_out_of_our_forms():
