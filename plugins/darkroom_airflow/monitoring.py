@@ -44,7 +44,7 @@ def check(partition: dict[str, str]) -> dict[str, Any]:
     return found
 
 
-@work(trigger_rule="none_failed")
+@work(inlets=[PREDICTIONS], trigger_rule="none_failed")
 def alert(results: Any, triggering_asset_events: Any = None) -> list[dict[str, str]]:
     """Tells of each new alarm once, and returns the trainings that it asks for."""
     from darkroom.inference import may_ask_for_retraining

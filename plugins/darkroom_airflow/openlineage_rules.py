@@ -93,7 +93,8 @@ def _champion(known: Known) -> str | None:
 
 
 def _each(rule: Callable[[Known], Any], values: Any) -> list[Any]:
-    return [rule(value) for value in values or [] if isinstance(value, Mapping)]
+    """The rule's answer for each of a list. What mapped tasks returned is no list but asks Airflow: it is left alone."""
+    return [rule(value) for value in values if isinstance(value, Mapping)] if isinstance(values, list) else []
 
 
 def _promotion(known: Known) -> tuple[Iterable[Any], Iterable[Any]]:
@@ -109,8 +110,7 @@ def _judgement(known: Known) -> tuple[Iterable[Any], Iterable[Any]]:
 
 def _evaluation(known: Known) -> tuple[Iterable[Any], Iterable[Any]]:
     plan = part(known, "plan") or {}
-    results = [*(part(known, "keras") or []), *(part(known, "spark") or []), *(part(known, "results") or [])]
-    return [_split(plan), *_examples(plan), *_each(_package, results)], [_page(known)]
+    return [_split(plan), *_examples(plan), *_each(_package, part(known, "results"))], [_page(known)]
 
 
 def _asked(conf: Known) -> list[str | None]:
@@ -161,14 +161,14 @@ RULES: dict[str, Rule] = {
         [_inbox(known), part(known, "champion", "package")],
         [_predictions(known), _page(known)],
     ),
-    "summarise": lambda known: (_each(_predictions, part(known, "results")), []),
+    "summarise": lambda known: ([], []),  # its assets say it
     "find_changes": lambda known: (_each(_inbox, part(known, "told")), []),
-    "summarise_changes": lambda known: (_each(_predictions, part(known, "results")), []),
+    "summarise_changes": lambda known: ([], []),
     "vacuum_lake": lambda known: (["tables"], [_page(known)]),
     "vacuum_mlflow": lambda known: ([get_settings().mlflow_tracking_uri], []),
     "find_partitions": lambda known: (_each(_predictions, part(known, "told")), []),
     "check": lambda known: ([_predictions(part(known, "partition") or {})], [_page(known)]),
-    "alert": lambda known: (_each(_page, part(known, "results")), []),
+    "alert": lambda known: ([], []),
     # Runs of other DAGs that a task starts.
     "StartRun": lambda known: (_asked(part(known, "conf") or {}), []),
 }

@@ -83,6 +83,17 @@ def it_names_what_a_task_reads_and_writes(rules, name, asked, told, read, writte
     assert rules.paths_of(name, asked, told) == (read, written)
 
 
+def it_does_not_ask_airflow_for_what_mapped_tasks_returned(rules):
+    class Lazy:
+        def __len__(self):
+            raise AssertionError("asked")
+
+        __iter__ = __bool__ = __getitem__ = __len__
+
+    for name in rules.RULES:
+        rules.paths_of(name, dict.fromkeys(("results", "keras", "spark", "tasks"), Lazy()), None)
+
+
 def it_never_fails_for_want_of_a_result(rules):
     for name in rules.RULES:
         rules.paths_of(name, {}, None)
