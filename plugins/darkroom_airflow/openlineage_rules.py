@@ -93,7 +93,7 @@ def _champion(known: Known) -> str | None:
 
 
 def _each(rule: Callable[[Known], Any], values: Any) -> list[Any]:
-    """The rule's answer for each of a list. What mapped tasks returned is no list but asks Airflow: it is left alone."""
+    """The rule's answer for each of a list. What mapped tasks returned is none, and asks Airflow: it is left alone."""
     return [rule(value) for value in values if isinstance(value, Mapping)] if isinstance(values, list) else []
 
 
