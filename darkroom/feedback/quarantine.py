@@ -269,9 +269,9 @@ def _accepted(
 
 
 def _copied(lake: Storage, dataset: str, image_id: str, arrival: Arrival) -> dict[str, Any] | None:
-    """The image's row of an index once its bytes are in raw/; None where they are not what was classified."""
+    """The image's row of an index once its bytes are in raw/; None where they are gone, others, or too many."""
     try:
-        data = lake.read(arrival.uri)
+        data = lake.read(arrival.uri, limit=get_settings().max_image_bytes + 1)
     except FileNotFoundError:
         return None
     if hashlib.sha256(data).hexdigest() != image_id:

@@ -79,7 +79,7 @@ def _alone(row: Feedback, world: World, labels: frozenset[str | None], sent: int
         if image_id not in world.arrived:
             return f"{UNKNOWN_IMAGE}: neither in the dataset nor classified in a feed of its model"
         if world.arrived[image_id] is None:
-            return f"{GONE}: it was classified, and the inbox no longer has that file"
+            return f"{GONE}: it was classified, and no file of an inbox that can be read holds it any more"
     if row.label not in labels:
         return f"{UNKNOWN_LABEL}: no class of the dataset; accept it as a new class if it is one"
     if sent > limit:

@@ -48,14 +48,14 @@ def check_request(params: Any = None) -> dict[str, Any]:
 
 
 @work(multiple_outputs=True)
-def download(dataset: str, source: dict[str, Any]) -> dict[str, Any]:
+def download(dataset: str, source: dict[str, Any], dag_run: Any = None) -> dict[str, Any]:
     """Copies the source's files into raw/; a no-op when the same bytes are there. Reads what feedback has come."""
     from darkroom import feedback
     from darkroom.sources import fetch, parse_source
 
     lake = open_lake()
     result = fetch(parse_source(source), dataset, lake, progress=log.info)
-    if told := feedback.check_if_prepared(lake, dataset, now=datetime.now(UTC)):
+    if told := feedback.check_if_prepared(lake, dataset, now=dag_run.start_date):
         log.info("Feedback. %s", feedback.sentence(told))
     if not result.changed:
         log.info("Nothing changed: these %d files are in the lake.", result.files)

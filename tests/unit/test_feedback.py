@@ -187,7 +187,7 @@ def it_says_when_an_image_has_left_the_inbox(lake: Storage) -> None:
     done = check(lake, DATASET, now=NOW)
     assert (done["accepted"], done["reasons"]) == (1, {GONE: 1})
     first = by_line(lake)["one.csv", 2].row_id
-    with pytest.raises(InvalidRequest, match="the inbox no longer has that file"):
+    with pytest.raises(InvalidRequest, match="holds it any more"):
         accept(lake, DATASET, Choice((first,)), by="eve", now=NOW)
     lake.write(f"inbox/{DATASET}/dt={DAY}/{images[0][0]}", images[0][1])
     assert accept(lake, DATASET, Choice((first,)), by="eve", now=NOW)["accepted"] == 2
