@@ -135,6 +135,17 @@ def it_refuses_a_dataset_that_was_never_prepared(lake: Storage) -> None:
         check(lake, "../lamps", now=NOW)
 
 
+def it_lets_feedback_wait_until_the_dataset_is_prepared(lake: Storage) -> None:
+    drop(lake, "one.csv", lines(("0" * 64, "DARK", "ada", EARLY)))
+    assert feedback.check_if_prepared(lake, DATASET, now=NOW) is None
+    prepared(lake)
+    done = feedback.check_if_prepared(lake, DATASET, now=NOW)
+    assert done is not None
+    assert feedback.sentence(done) == (
+        "lamps: 1 new of 1 files, 1 rows read; 0 pending, 0 accepted, 1 rejected (unknown image 1)."
+    )
+
+
 def it_copies_accepted_images_into_raw_and_names_them(lake: Storage) -> None:
     prepared(lake)
     images = squares(3)
