@@ -7,7 +7,6 @@ Parameters with the default None and a name of Airflow's context (params, dag_ru
 from __future__ import annotations
 
 import logging
-from datetime import UTC, datetime
 from typing import Any
 
 from darkroom.errors import InvalidRequest

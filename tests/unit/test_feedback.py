@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
-import threading
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -13,7 +10,7 @@ import pytest
 from darkroom import feedback
 from darkroom.contract import ACCEPTED, PENDING, REJECTED, feedback_folder, feedback_table, raw_blob
 from darkroom.errors import InvalidRequest
-from darkroom.feedback import Choice, accept, add, check, reject, stored
+from darkroom.feedback import Choice, accept, check, reject, stored
 from darkroom.feedback.rows import (
     BY_PERSON,
     CONTRADICTION,
@@ -274,58 +271,3 @@ def it_accepts_by_itself_only_where_the_setting_says_so(lake: Storage, settings:
     row = by_line(lake)["one.csv", 2]
     assert (row.state, row.decided_by) == (ACCEPTED, "auto")
     assert states(lake)["one.csv", 3] == (REJECTED, UNKNOWN_LABEL)
-
-
-def it_takes_rows_of_writers_that_check_at_once(lake: Storage) -> None:
-    ids = prepared(lake)
-    barrier = threading.Barrier(8)
-
-    def give(number: int) -> str:
-        barrier.wait(60)
-        batch = add(lake, DATASET, ids[number], "DARK", author=f"a{number}", at=NOW)
-        check(lake, DATASET, now=NOW)
-        if number % 2:
-            accept(lake, DATASET, Choice(batch=batch), by="eve", now=NOW)
-        return batch
-
-    with ThreadPoolExecutor(8) as pool:
-        batches = list(pool.map(give, range(8)))
-    rows = {row.batch: row for row in stored(lake, DATASET)}
-    assert [rows[batch].image_id for batch in batches] == ids[:8]
-    assert [rows[batch].state for batch in batches] == [PENDING, ACCEPTED] * 4
-
-
-def it_gives_the_same_after_a_kill_at_any_moment(lake: Storage, monkeypatch: pytest.MonkeyPatch) -> None:
-    prepared(lake)
-    ids = classified(lake, squares(2))
-    drop(lake, "one.csv", lines(*((one, "DARK", "ada", EARLY) for one in ids)))
-    check(lake, DATASET, now=NOW)
-    before = stored(lake, DATASET)
-
-    class Killed(BaseException):
-        pass
-
-    def killed(*_: object, **__: object) -> None:
-        raise Killed
-
-    for place in ("darkroom.feedback.quarantine._name_blobs", "darkroom.tables.table.Table.commit"):
-        with monkeypatch.context() as patch:
-            patch.setattr(place, killed)
-            with pytest.raises(Killed):
-                accept(lake, DATASET, ALL, by="eve", now=NOW)
-        assert stored(lake, DATASET) == before
-        assert feedback.accepted_feedback(lake, DATASET).labels == {}
-    accept(lake, DATASET, ALL, by="eve", now=NOW)
-    rows = stored(lake, DATASET)
-    assert {row.state for row in rows} == {ACCEPTED}
-    for image_id in ids:
-        assert hashlib.sha256(lake.read(raw_blob(DATASET, image_id))).hexdigest() == image_id
-
-
-def it_gives_the_same_row_when_it_is_added_twice(lake: Storage) -> None:
-    ids = prepared(lake)
-    batches = {add(lake, DATASET, ids[0], '=cmd|"x", "y"', author="ada; bob", at=NOW) for _ in range(2)}
-    check(lake, DATASET, now=NOW)
-    (row,) = stored(lake, DATASET)
-    assert {row.batch} == batches
-    assert (row.label, row.author, row.at, row.kind) == ('=cmd|"x", "y"', "ada; bob", NOW, UNKNOWN_LABEL)
