@@ -40,7 +40,7 @@ SUITES = {
     "lint": Suite(0.5, [[str(BIN / "ruff"), "check", "."], [str(BIN / "ruff"), "format", "--check", "."]]),
     "types": Suite(0.5, [[str(BIN / "mypy")]]),
     "unit": Suite(6, [_pytest("tests/unit", *TWO)]),
-    "kills": Suite(4, [_pytest("tests/crash/test_crash.py", "-s")]),
+    "kills": Suite(4, [_pytest("tests/crash/test_crash.py", "-n", "2")]),
     "dags": Suite(0.5, [_pytest("tests/dags")]),
     "containers": Suite(1.5, [_pytest("tests/containers")], extra="kubernetes"),
     "integration": Suite(7, [_pytest("tests/integration", "-m", "not faults", *TWO)]),

@@ -10,6 +10,8 @@ from tests.crash.points import Inside, Outcome, run
 from tests.crash.writes import WRITES
 
 Fresh = Callable[[], Storage]
+Tell = Callable[[str, object], None]
+KILLS = "kills"  # the property of a test that says how often it killed
 
 _SHORTEST_STEP = 1e-5
 

@@ -14,6 +14,7 @@ from darkroom.contract import NOT_COMPARED
 from darkroom.storage import FolderStorage
 from darkroom.storage.base import TEMPORARY
 from darkroom.tables import Table
+from tests.crash.campaign import KILLS, Tell
 from tests.crash.jobs import IMAGES, JOBS, Job, kill, run
 
 pytestmark = [pytest.mark.crash, pytest.mark.timeout(1800)]
@@ -46,7 +47,7 @@ def left_over(lake: FolderStorage, job: Job) -> tuple[int, int]:
 
 
 @pytest.mark.parametrize("name", JOBS)
-def it_survives_a_kill_of_driver_and_workers(name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def it_survives_a_kill_of_driver_and_workers(name: str, tmp_path: Path, record_property: Tell) -> None:
     job = JOBS[name]
     seed = FolderStorage(tmp_path / "seed")
     request = job.prepare(seed)
@@ -72,8 +73,7 @@ def it_survives_a_kill_of_driver_and_workers(name: str, tmp_path: Path, capsys: 
         assert rows(lake, job).equals(states[-1]), where
         assert version_of(lake, job) == first + job.commits, where
         assert all(lake.stat(result[report]) for report in job.reports), where
-    with capsys.disabled():
-        print(f"\n{name}, Spark job: killed at all of {len(job.points)} points", end="")
+    record_property(KILLS, f"{name}, Spark job: killed at all of {len(job.points)} points")
 
 
 def _later(request: dict[str, Any]) -> dict[str, Any]:
