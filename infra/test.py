@@ -28,8 +28,8 @@ def _pytest(*arguments: str) -> list[str]:
     return [sys.executable, "-m", "pytest", "-q", "--durations=5", *arguments]
 
 
-# Two processes, each with its own servers and Spark session; a file's tests stay together.
-TWO = ("-n", "2", "--dist", "loadfile")
+# Two processes, each with its own servers and Spark session; the one that is done first takes over from the other.
+TWO = ("-n", "2", "--dist", "worksteal")
 
 
 def _script(name: str) -> list[str]:
@@ -40,7 +40,7 @@ SUITES = {
     "lint": Suite(0.5, [[str(BIN / "ruff"), "check", "."], [str(BIN / "ruff"), "format", "--check", "."]]),
     "types": Suite(0.5, [[str(BIN / "mypy")]]),
     "unit": Suite(6, [_pytest("tests/unit", *TWO)]),
-    "kills": Suite(4, [_pytest("tests/crash/test_crash.py", "-n", "2")]),
+    "kills": Suite(4, [_pytest("tests/crash/test_crash.py", *TWO)]),
     "dags": Suite(0.5, [_pytest("tests/dags")]),
     "containers": Suite(1.5, [_pytest("tests/containers")], extra="kubernetes"),
     "integration": Suite(7, [_pytest("tests/integration", "-m", "not faults", *TWO)]),
