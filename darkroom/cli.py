@@ -7,8 +7,10 @@ import os
 import sys
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from importlib.metadata import entry_points
+from typing import NoReturn
 
 from darkroom import cli_past
 from darkroom.cli_lineage import add_lineage
@@ -152,5 +154,19 @@ def main(argv: Sequence[str] | None = None) -> int:
     return code
 
 
+def program() -> NoReturn:
+    """The command as a program of its own. It ends at once: threads of Arrow may abort an interpreter that cleans up."""
+    try:
+        code = main()
+    except SystemExit as ended:  # argparse has said why
+        code = ended.code if isinstance(ended.code, int) else 1
+    except BrokenPipeError:  # whoever reads has seen enough
+        code = 0
+    with suppress(BrokenPipeError):
+        sys.stdout.flush()
+        sys.stderr.flush()
+    os._exit(code)
+
+
 if __name__ == "__main__":
-    sys.exit(main())
+    program()
