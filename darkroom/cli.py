@@ -155,7 +155,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def program() -> NoReturn:
-    """The command as a program of its own. It ends at once: threads of Arrow may abort an interpreter that cleans up."""
+    """The command as a program. It ends at once: threads of Arrow may abort an interpreter that cleans up."""
     try:
         code = main()
     except SystemExit as ended:  # argparse has said why
