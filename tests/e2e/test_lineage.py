@@ -137,6 +137,6 @@ def it_leaves_a_card_of_the_data_and_of_the_model(client, running):
         assert part in data, part
     for part in ("# Model phantom, version 1", "## The gate: promote", "Expected calibration error on test", "licence"):
         assert part in model, part
-    run = client.runs("prepare_dataset")[-1]["dag_run_id"]
-    path = f"/dags/prepare_dataset/dagRuns/{run}/taskInstances/publish/links"
+    run = next(run for run in client.runs("prepare_dataset") if run["state"] == "success")
+    path = f"/dags/prepare_dataset/dagRuns/{run['dag_run_id']}/taskInstances/publish/links"
     assert client.call("GET", path)["extra_links"]["Open report"].endswith("/card/index.html")

@@ -39,7 +39,7 @@ def it_ends_with_a_champion_and_three_dates(demo, lake):
     assert entry["kind"] == "promoted"
     assert lake.stat(entry["package"]).size > 0
     rows = predictions(lake).read()
-    assert sorted(set(rows["dt"].to_pylist())) == DATES
+    assert set(DATES) <= set(rows["dt"].to_pylist())  # other tests may have classified more
     assert all(
         label in {"NORMAL", "PNEUMONIA"}
         for label, problem in zip(rows["label"].to_pylist(), rows["problem"].to_pylist(), strict=True)
@@ -69,7 +69,7 @@ def it_looks_at_every_date_for_drift_and_trains_on_none(client, lake):
         assert found["state"] in {"checked", "too few images"}
         tasks = client.tasks("monitor_drift", runs[dt]["dag_run_id"])
         assert {task["state"] for task in tasks if task["task_id"] == "ask_training"} == {"skipped"}
-    assert {run["run_type"] for run in client.runs("train_model")} == {"asset_triggered"}
+    assert "drift" not in {run["conf"].get("asked_by") for run in client.runs("train_model")}
 
 
 def it_leaves_plain_parquet_that_duckdb_reads(demo, lake):
