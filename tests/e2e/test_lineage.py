@@ -16,7 +16,7 @@ pytestmark = [pytest.mark.e2e, pytest.mark.timeout(1200), pytest.mark.usefixture
 
 # They only decide what is done: nothing that is kept comes out of them.
 DECIDES = {"check_request", "keras_configs", "spark_configs", "other_datasets", "to_approve"}
-DECIDES |= {"find_feeds", "find_partitions", "alert"}
+DECIDES |= {"find_feeds", "find_partitions", "alert", "train_others"}
 
 
 @pytest.fixture(scope="module")
