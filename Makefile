@@ -85,11 +85,11 @@ types: setup  ## mypy
 unit kills dags containers integration e2e: setup
 	@$(PY) -m infra.test $@
 
-test-stack: setup  ## the stack without Docker: the main job on it, its locked doors, its restarts
+test-stack: setup  ## the stack without Docker: the main job on it, with the laptop's rows
 	@$(PY) -m infra.test stack
 
-test-faults: setup  ## servers and disks that fail while they are used, on the laptop's lake and on the stack
-	@$(PY) -m infra.test faults stack-faults
+test-faults: setup  ## the stack's locked doors; servers and disks that fail while they are used
+	@$(PY) -m infra.test faults doors stack-faults
 
 test-crash: setup  ## every kill of make test, and the Spark jobs killed at each of their points
 	@$(PY) -m infra.test crash
