@@ -13,6 +13,15 @@ import numpy as np
 
 from darkroom.errors import DataError
 
+# What people call the metrics of ``score``, in the order in which they are shown.
+METRIC_NAMES = {
+    "balanced_accuracy": "balanced accuracy",
+    "accuracy": "accuracy",
+    "macro_f1": "macro F1",
+    "roc_auc": "ROC area",
+    "pr_auc": "PR area",
+    "log_loss": "log loss",
+}
 CHUNK_CELLS = 4_000_000  # resampled positions held at once: bounds the memory of a bootstrap
 
 

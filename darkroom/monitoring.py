@@ -36,7 +36,7 @@ def monitor_date(lake: Storage, model: str, feed: str, dt: str) -> dict[str, Any
     rows = table.read(partition)
     found = check_rows(load_package(lake, package).reference, rows)
     policy = AlarmPolicy()
-    earlier = [day for day in known_days(lake, model, feed) if day["dt"] < dt and day["package"] == package]
+    earlier = [day for day in days_before(lake, model, feed, dt) if day["package"] == package]
     alarm = judge([*(day["p"] for day in earlier), found.p], policy)
     unusual = (
         sorted(signal.name for signal in found.signals if signal.corrected <= policy.twice) if alarm.raised else []
@@ -59,24 +59,31 @@ def monitor_date(lake: Storage, model: str, feed: str, dt: str) -> dict[str, Any
     lake.write(f"{folder}/{dt}.json", json.dumps(day, indent=1, sort_keys=True).encode())
     pictures = _pictures(lake, feed, dt, found, rows.select(["image_id", "path"]).to_pylist())
     page = f"{folder}/{dt}.html"
-    lake.write(page, monitoring_page([*earlier[-SHOWN_DAYS:], day], found, pictures, policy).encode())
+    lake.write(page, monitoring_page([*earlier, day], found, pictures, policy).encode())
     small = ("dt", "feed", "model", "model_version", "alarm", "alert", "unusual", "state", "p", "images")
     return {**{name: day[name] for name in small}, "said": f"{found.said} {alarm.said}", "page": page}
 
 
-def known_days(lake: Storage, model: str, feed: str) -> list[dict[str, Any]]:
-    """What the checks of a feed's dates found so far, oldest date first."""
-    days = []
-    for blob in lake.list(drift_reports(model, feed)):
-        if blob.path.endswith(".json"):
-            try:
-                days.append(json.loads(lake.read(blob.path)))
-            except ValueError as error:
-                raise MachineryError(
-                    f"{lake.uri(blob.path)} cannot be read ({error}). Expected the JSON that a drift check wrote. "
-                    "Remove it and run monitor_drift for its date again."
-                ) from error
-    return sorted(days, key=lambda day: str(day["dt"]))
+def days_before(lake: Storage, model: str, feed: str, dt: str) -> list[dict[str, Any]]:
+    """What the checks of the feed's last SHOWN_DAYS dates before ``dt`` found, oldest date first.
+
+    Reports are named by their dates, so that no older one is read.
+    """
+    folder = drift_reports(model, feed)
+    names = [blob.path.removeprefix(f"{folder}/") for blob in lake.list(folder)]
+    dates = sorted(date for name in names if name.endswith(".json") and (date := name.removesuffix(".json")) < dt)
+    return [_report(lake, f"{folder}/{date}.json") for date in dates[-SHOWN_DAYS:]]
+
+
+def _report(lake: Storage, path: str) -> dict[str, Any]:
+    try:
+        found: dict[str, Any] = json.loads(lake.read(path))
+    except ValueError as error:
+        raise MachineryError(
+            f"{lake.uri(path)} cannot be read ({error}). Expected the JSON that a drift check wrote. "
+            "Remove it and run monitor_drift for its date again."
+        ) from error
+    return found
 
 
 def newest_date(lake: Storage, model: str, feed: str) -> str | None:

@@ -7,21 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 from darkroom.figures import svg
 from darkroom.html import Page, number, percent, plural
+from darkroom.metrics import METRIC_NAMES
 from darkroom.palette import class_colors
 from training.plots import confusion_figure, roc_figure
 
 if TYPE_CHECKING:
     from darkroom.gate import Verdict
     from training.evaluate import Measured
-
-COLUMNS = {
-    "balanced_accuracy": "balanced accuracy",
-    "accuracy": "accuracy",
-    "macro_f1": "macro F1",
-    "roc_auc": "ROC area",
-    "pr_auc": "PR area",
-    "log_loss": "log loss",
-}
 
 
 def comparison_page(
@@ -35,7 +27,7 @@ def comparison_page(
     best = next(m for m in measured if m.part == "test" and m.config == challenger["config"])
     page.tiles(
         [
-            ("challenger", challenger["config"], f"best on val by {COLUMNS.get(plan['primary_metric'], '')}"),
+            ("challenger", challenger["config"], f"best on val by {METRIC_NAMES.get(plan['primary_metric'], '')}"),
             ("balanced accuracy", number(best.metrics["balanced_accuracy"]), f"on test, {_interval(best.interval)}"),
             ("test images", best.metrics["count"], f"in {plural(len(best.info.classes), 'class', 'classes')}"),
             ("configs", len(results), "trained and compared"),
@@ -48,11 +40,11 @@ def comparison_page(
     for part, meaning in (("test", "images that no model has seen"), ("val", "images that models were chosen on")):
         found = [m for m in measured if m.part == part]
         page.section(f"On {part}: {meaning}")
-        first, *others = COLUMNS
+        first, *others = METRIC_NAMES
         rows = [
             [m.config, m.metrics[first], _interval(m.interval), *[m.metrics[name] for name in others]] for m in found
         ]
-        headers = ["config", COLUMNS[first], "95 % interval", *[COLUMNS[name] for name in others], "images"]
+        headers = ["config", METRIC_NAMES[first], "95 % interval", *[METRIC_NAMES[name] for name in others], "images"]
         page.table(headers, [[*row, m.metrics["count"]] for row, m in zip(rows, found, strict=True)])
         for reason in sorted({f"{name}: {why}" for m in found for name, why in m.metrics["undefined"].items()}):
             page.callout("note", f"Not defined: {reason}.")
@@ -101,7 +93,7 @@ def gate_page(
     figures = verdict.figures
     if figures:
         page.section("Figures")
-        metric = COLUMNS.get(figures.get("metric", ""), "")
+        metric = METRIC_NAMES.get(figures.get("metric", ""), "")
         facts = [
             ("images compared", figures.get("images")),
             ("left out, since a model was trained on them", figures.get("left_out_as_trained_on")),

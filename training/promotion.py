@@ -139,9 +139,9 @@ def plan_rollback(lake: Storage, model: str, to: int = 0) -> dict[str, Any]:
 
 
 def roll_back(lake: Storage, plan: Mapping[str, Any], reason: str, *, by: str, now: datetime) -> dict[str, Any]:
-    """Withdraws what ``plan_rollback`` named, newest first, moves the alias, and lists what the withdrawn ones wrote.
+    """Withdraws what ``plan_rollback`` named, newest first, and moves the alias.
 
-    Killed midway, a rerun with the same plan goes on.
+    ``partitions_of`` says what the withdrawn ones wrote. Killed midway, a rerun with the same plan goes on.
     """
     model = str(plan["model"])
     for number in sorted(plan["withdraw"], reverse=True):
@@ -152,19 +152,13 @@ def roll_back(lake: Storage, plan: Mapping[str, Any], reason: str, *, by: str, n
         raise CommitConflict(
             f"Another champion of {model} was promoted meanwhile. Look at its history and go on there."
         )
-    written = partitions_of(lake, model, plan["withdraw"])
     log.info("Entry %d, version %s, is champion of %s again.", champion.number, champion.version, model)
-    for partition in written:
-        log.warning("Written by a withdrawn model: %s", " ".join(f"{k}={v}" for k, v in partition.items()))
     registry.repair_alias(lake, model)
     return {
         "model": model,
         "version": champion.version,
         "entry": champion.number,
         "withdrawn": sorted(plan["withdraw"]),
-        "partitions": len(written),
-        "first": written[0] if written else None,
-        "last": written[-1] if written else None,
         "mlflow_url": registry.version_page(model, champion.version),
     }
 

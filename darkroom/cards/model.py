@@ -8,18 +8,11 @@ from typing import Any
 
 from darkroom.cards.layout import Card, Section, owners_part
 from darkroom.html import number
+from darkroom.metrics import METRIC_NAMES
 from darkroom.model import PackageInfo
 from darkroom.storage import Storage
 
-METRICS = {
-    "count": "images",
-    "balanced_accuracy": "balanced accuracy",
-    "accuracy": "accuracy",
-    "macro_f1": "macro F1",
-    "roc_auc": "ROC area",
-    "pr_auc": "PR area",
-    "log_loss": "log loss",
-}
+METRICS = {"count": "images", **METRIC_NAMES}
 
 
 def model_card(

@@ -24,11 +24,9 @@ import numpy as np
 
 from darkroom.gate.policy import GatePolicy
 from darkroom.gate.scores import Counted, Scores, counted
-from darkroom.metrics import calibration_error, mean_recall, percentile_interval, resampled_counts
+from darkroom.metrics import METRIC_NAMES, calibration_error, mean_recall, percentile_interval, resampled_counts
 
 log = logging.getLogger(__name__)
-
-_NAMES = {"balanced_accuracy": "balanced accuracy", "accuracy": "accuracy"}
 
 
 @dataclass(frozen=True)
@@ -121,7 +119,7 @@ def _against_chance(images: Counted, policy: GatePolicy, found: _Findings) -> No
     chance = 1 / len(images.classes) if policy.metric == "balanced_accuracy" else float(support.max() / support.sum())
     found.figures |= {"metric": policy.metric, "chance": chance, "value": value, "interval": [low, high]}
     sentence = (
-        f"{_NAMES[policy.metric].capitalize()} {value:.3f}, {policy.level:.0%} interval {low:.3f} to {high:.3f}, "
+        f"{METRIC_NAMES[policy.metric].capitalize()} {value:.3f}, {policy.level:.0%} interval {low:.3f} to {high:.3f}, "
         f"chance {chance:.3f}"
     )
     found.judge(low > chance, f"{sentence}: {'above chance' if low > chance else 'not surely above chance'}.")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -14,6 +15,8 @@ from darkroom_airflow.common import DATASETS, MODELS, champion_event
 from darkroom_airflow.forms import fields_of
 from darkroom_airflow.lineage_events import TellsLineage
 from darkroom_airflow.tasks import work
+
+log = logging.getLogger(__name__)
 
 
 class PromotionApproval(TellsLineage, ApprovalOperator):
@@ -74,10 +77,15 @@ def roll_back(
     plan: dict[str, Any], params: Any = None, dag_run: Any = None, outlet_events: Any = None
 ) -> dict[str, Any]:
     """Withdraws them, moves the alias, and lists the partitions that the withdrawn models wrote."""
+    from training.promotion import partitions_of
     from training.promotion import roll_back as back
 
-    request = parse_request(RollbackRequest, fields_of(params))
+    lake, request = open_lake(), parse_request(RollbackRequest, fields_of(params))
     by = str(getattr(dag_run, "triggering_user_name", None) or "")
-    done = back(open_lake(), plan, request.reason, by=by, now=datetime.now(UTC))
+    done = back(lake, plan, request.reason, by=by, now=datetime.now(UTC))
+    written = partitions_of(lake, request.model, plan["withdraw"])
+    for partition in written:
+        log.warning("Written by a withdrawn model: %s", " ".join(f"{k}={v}" for k, v in partition.items()))
+    done["partitions"] = len(written)
     outlet_events[MODELS].extra = champion_event(done)
     return done

@@ -13,7 +13,7 @@ from darkroom import champions
 from darkroom.contract import drift_reports, inbox, predictions_table
 from darkroom.errors import InvalidRequest, MachineryError
 from darkroom.model import load_package
-from darkroom.monitoring import known_days, monitor_date, retraining_of
+from darkroom.monitoring import SHOWN_DAYS, days_before, monitor_date, retraining_of
 from darkroom.storage import Storage
 from darkroom.tables import Table
 from spark_apps.predict import classify_files
@@ -100,7 +100,18 @@ def it_wants_a_date_that_was_classified(lake: Storage) -> None:
 def it_names_a_report_that_cannot_be_read(lake: Storage) -> None:
     lake.write(f"{drift_reports('lamps', FEED)}/2026-03-01.json", b"{")
     with pytest.raises(MachineryError, match=r"2026-03-01\.json cannot be read"):
-        known_days(lake, "lamps", FEED)
+        days_before(lake, "lamps", FEED, "2026-03-02")
+
+
+def it_reads_no_more_reports_than_it_shows(lake: Storage) -> None:
+    folder = drift_reports("lamps", FEED)
+    lake.write(f"{folder}/2019-12-31.json", b"too old to be read")
+    dates = [f"2020-{month:02}-{day:02}" for month in (1, 2, 3) for day in range(1, 29)]
+    for dt in dates:
+        lake.write(f"{folder}/{dt}.json", json.dumps({"dt": dt}).encode())
+        lake.write(f"{folder}/{dt}.html", b"page")
+    found = [day["dt"] for day in days_before(lake, "lamps", FEED, "2020-03-20")]
+    assert found == [dt for dt in dates if dt < "2020-03-20"][-SHOWN_DAYS:]
 
 
 def it_asks_for_training_only_for_the_newest_date_of_a_scheduled_run(lake: Storage, package: str) -> None:
