@@ -39,6 +39,9 @@ class SplitRequest(BaseModel):
 def split_dataset(lake: Storage, request: dict[str, Any]) -> dict[str, Any]:
     """Splits a dataset version and commits the split; a split that is there already is not made again.
 
+    One that is there and not the newest, since the data went back to what it was, is committed again as it is: what
+    follows asks for the dataset's newest split.
+
     ``request``: see SplitRequest. Returns {"split_id", "parent", "summary", "changed"}. Raises InvalidRequest for a
     wrong request, an unknown version or parent; DataError when the images cannot carry the split.
     """
@@ -50,7 +53,12 @@ def split_dataset(lake: Storage, request: dict[str, Any]) -> dict[str, Any]:
     if made is not None:
         if sentence := other_code(made):
             log.warning("Split %s of %s: %s", made["split_id"], wanted.dataset, sentence)
-        return {"split_id": made["split_id"], "parent": made["parent"], "summary": made["summary"], "changed": False}
+        returns = made is not history[0]
+        if returns:
+            partition = {"split_id": made["split_id"]}
+            splits.commit(partition, splits.read(partition), made)
+            log.info("Split %s of %s is its newest again.", made["split_id"], wanted.dataset)
+        return {"split_id": made["split_id"], "parent": made["parent"], "summary": made["summary"], "changed": returns}
     parent = _parent(history, wanted, options)
     result = plan_split(lake, wanted.dataset, wanted.version, options, parent)
     metadata = {
@@ -90,6 +98,16 @@ def newest_split(splits: Table) -> str | None:
     """The split_id of a dataset's newest split; None when it has none."""
     history = _splits(splits)
     return history[0]["split_id"] if history else None
+
+
+def newest_version(lake: Storage, dataset: str) -> str | None:
+    """The dataset version of the newest split; before the first split, the one committed last. None without any."""
+    if history := _splits(Table(lake, splits_table(dataset))):
+        return str(history[0]["version"])
+    for entry in Table(lake, images_table(dataset)).history():
+        if entry["partition"]:
+            return str(entry["partition"]["version"])
+    return None
 
 
 def _splits(splits: Table) -> list[dict[str, Any]]:

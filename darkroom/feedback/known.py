@@ -13,6 +13,7 @@ from darkroom.contract import FEEDBACK_IMAGES, feedback_image, images_table, inb
 from darkroom.errors import InvalidRequest
 from darkroom.feedback.rows import Feedback
 from darkroom.feedback.rules import Arrival, World
+from darkroom.splitting_flow import newest_version
 from darkroom.storage import Storage
 from darkroom.tables import Table
 
@@ -20,7 +21,7 @@ from darkroom.tables import Table
 def world_of(lake: Storage, dataset: str, rows: Iterable[Feedback]) -> World:
     """What is known of the rows' images. Raises InvalidRequest for a dataset that was never prepared."""
     images = Table(lake, images_table(dataset))
-    version = newest_version(images)
+    version = newest_version(lake, dataset)
     if version is None:
         raise InvalidRequest(
             f"There is no dataset {dataset!r} in {lake.root}. Expected one that prepare_dataset has made."
@@ -43,14 +44,6 @@ def world_of(lake: Storage, dataset: str, rows: Iterable[Feedback]) -> World:
     for model in models_of(lake, dataset):
         arrived |= _arrived(lake, model, wanted - ids - arrived.keys())
     return World(labels, ids, arrived)
-
-
-def newest_version(images: Table) -> str | None:
-    """The dataset version that was committed last; None when there is none."""
-    for entry in images.history():
-        if entry["partition"]:
-            return str(entry["partition"]["version"])
-    return None
 
 
 def models_of(lake: Storage, dataset: str) -> list[str]:

@@ -24,9 +24,9 @@ from darkroom.contract import (
 )
 from darkroom.drift.performance import compare_performance
 from darkroom.errors import InvalidRequest
-from darkroom.feedback.known import newest_version
 from darkroom.feedback.quarantine import stored
 from darkroom.sources.layout import LayoutOptions, describe
+from darkroom.splitting_flow import newest_version
 from darkroom.storage import Storage
 from darkroom.tables import Table
 
@@ -129,7 +129,7 @@ def _dataset_of(lake: Storage, model: str) -> str:
 def _layout(lake: Storage, dataset: str) -> LayoutOptions:
     """How the dataset's newest version finds groups in file names."""
     images = Table(lake, images_table(dataset))
-    version = newest_version(images)
+    version = newest_version(lake, dataset)
     commit = images.last_commit({"version": version}) if version else None
     return LayoutOptions.model_validate(((commit or {}).get("fingerprint") or {}).get("layout") or {})
 

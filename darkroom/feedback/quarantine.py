@@ -22,7 +22,7 @@ from darkroom import contract
 from darkroom.contract import ACCEPTED, PENDING, REJECTED, stable_hash
 from darkroom.errors import CommitConflict, InvalidRequest
 from darkroom.feedback.files import COLUMNS, MAX_BYTES, batch_of, read_file
-from darkroom.feedback.known import newest_version, world_of
+from darkroom.feedback.known import world_of
 from darkroom.feedback.rows import (
     BY_PERSON,
     GONE,
@@ -38,6 +38,7 @@ from darkroom.feedback.rules import Arrival, World, judge
 from darkroom.inbox import is_arrived
 from darkroom.reader import is_local, read_in_order
 from darkroom.settings import get_settings
+from darkroom.splitting_flow import newest_version
 from darkroom.storage import Storage
 from darkroom.tables import Table
 
@@ -97,7 +98,7 @@ def check(lake: Storage, dataset: str, *, now: datetime) -> dict[str, Any]:
 
 def check_if_prepared(lake: Storage, dataset: str, *, now: datetime) -> dict[str, Any] | None:
     """``check``, where the dataset has a version that feedback can be about; otherwise None, and it waits."""
-    if newest_version(Table(lake, contract.images_table(dataset))) is None:
+    if newest_version(lake, dataset) is None:
         return None
     return check(lake, dataset, now=now)
 

@@ -9,7 +9,7 @@ import pytest
 from darkroom import codedigest
 from darkroom.contract import images_table, splits_table
 from darkroom.errors import DataError, InvalidRequest
-from darkroom.splitting_flow import newest_split, split_dataset
+from darkroom.splitting_flow import newest_split, newest_version, split_dataset
 from darkroom.storage import Storage
 from darkroom.tables import Table
 from tests.suites.manifests import manifest, random_manifest
@@ -60,7 +60,19 @@ def it_takes_the_newest_split_as_parent_and_keeps_to_it_on_a_rerun(stocked: Stor
     assert second["parent"] == first["split_id"]
     assert newest_split(Table(stocked, splits_table("d"))) == second["split_id"]
     assert ask(stocked, "v2") == {**second, "changed": False}
-    assert ask(stocked, "v1") == {**first, "changed": False}
+
+
+def it_makes_a_split_the_newest_again_where_the_data_went_back(stocked: Storage) -> None:
+    first, second = ask(stocked), ask(stocked, "v2")
+    splits = Table(stocked, splits_table("d"))
+    rows = splits.read({"split_id": first["split_id"]})
+    assert (newest_split(splits), newest_version(stocked, "d")) == (second["split_id"], "v2")
+    back = ask(stocked)
+    assert back == first
+    assert (newest_split(splits), newest_version(stocked, "d")) == (first["split_id"], "v1")
+    assert splits.read({"split_id": first["split_id"]}).equals(rows)
+    assert ask(stocked)["changed"] is False
+    assert ask(stocked, "v2")["split_id"] == second["split_id"]
 
 
 def it_inherits_where_only_the_rebalancing_differs(stocked: Storage) -> None:
@@ -102,6 +114,11 @@ def it_commits_nothing_when_the_images_cannot_be_split(lake: Storage) -> None:
     with pytest.raises(DataError, match="400 images and no labels"):
         ask(lake)
     assert Table(lake, splits_table("d")).version() is None
+
+
+def it_takes_the_last_version_for_the_newest_before_the_first_split(stocked: Storage) -> None:
+    assert newest_version(stocked, "d") == "v2"
+    assert newest_version(stocked, "other") is None
 
 
 def it_has_no_newest_split_before_the_first(lake: Storage) -> None:
