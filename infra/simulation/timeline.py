@@ -39,17 +39,17 @@ _LANES = ("killed midway", "drift", "dates done again", "models")
 def draw_timeline(lake: Storage, journal: Sequence[Entry], dates: Sequence[str], path: Path) -> None:
     """Writes the picture as PNG."""
     days = [date.fromisoformat(dt) for dt in dates]
-    figure = new_figure(13, 6.4)
-    rows, drift, events = figure.subplots(3, 1, sharex=True, height_ratios=[1.2, 1, 1.6])
+    figure = new_figure(13, 7.4)
+    rows, drift, events = figure.subplots(3, 1, sharex=True, height_ratios=[1.2, 1, 2.2])
     _rows(lake, rows, days)
     _drift(lake, drift, days)
-    _events(events, journal)
+    _events(events, journal, len(days))
     for entry in journal:
         spans = {"outage": OUTAGE, "worn tube": WORN_DAYS}
         if entry.kind in spans:
             end = min(entry.day + timedelta(days=spans[entry.kind]), days[-1] + timedelta(days=1))
             for axes in (rows, drift, events):
-                axes.axvspan(_edge(entry.day), _edge(end), color=GRID, alpha=0.22, linewidth=0)
+                axes.axvspan(_edge(entry.day), _edge(end), color=GRID, alpha=0.22, linewidth=0, zorder=0)
             middle = entry.day + (end - entry.day) / 2
             words = "outage" if entry.kind == "outage" else "worn tube"
             drift.annotate(
@@ -101,9 +101,10 @@ def _drift(lake: Storage, axes: Any, days: Sequence[date]) -> None:
     tidy(axes)
 
 
-def _events(axes: Any, journal: Sequence[Entry]) -> None:
+def _events(axes: Any, journal: Sequence[Entry], days: int) -> None:
+    width = days / 150  # of a letter, in days
     ends: dict[int, list[float]] = {}
-    for entry in journal:
+    for entry in sorted(journal, key=lambda one: one.day):
         lane, mark, words = _MARKS.get(entry.kind, (0, "", ""))
         if not mark:
             continue
@@ -114,9 +115,9 @@ def _events(axes: Any, journal: Sequence[Entry]) -> None:
         # A label goes up a line for each label that it would touch.
         taken = ends.setdefault(lane, [])
         level = next((level for level, end in enumerate(taken) if end < where), len(taken))
-        taken[level : level + 1] = [where + 1 + len(words) * 0.62]
-        axes.annotate(words, (where, lane + 0.2 + 0.24 * level), ha="left", va="center", fontsize=8, color=INK)
+        taken[level : level + 1] = [where + len(words) * width]
+        axes.annotate(words, (where, lane + 0.26 + 0.2 * level), ha="left", va="center", fontsize=8, color=INK)
     axes.set_yticks(range(len(_LANES)), _LANES)
-    axes.set_ylim(-0.5, len(_LANES) + 0.1)
+    axes.set_ylim(-0.4, len(_LANES) + 0.1)
     axes.set_title("What happened", loc="left", fontsize=10, color=INK)
     tidy(axes, grid="x", y_numbers=False)
