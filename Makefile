@@ -3,7 +3,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 .PHONY: airflow help setup installed demo test lint types unit kills dags containers integration e2e stack stack-down stack-account test-stack test-faults \
-  test-crash up containers-up containers-down containers-account down status reset bench lock
+  test-crash simulate up containers-up containers-down containers-account down status reset bench lock
 
 PY := .darkroom/env/bin/python
 # local: Airflow and MLflow alone, on a folder. stack: PostgreSQL, S3 and a Spark cluster too.
@@ -13,7 +13,7 @@ export AIRFLOW_PORT MLFLOW_PORT
 ifdef LAKE
 export DARKROOM_LAKE := $(LAKE)
 endif
-export DATASET KEEP NAME ROLE
+export DATASET KEEP NAME ROLE DAYS
 
 help:  ## these lines
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1|\2/' | column -t -s '|'
@@ -93,6 +93,9 @@ test-faults: setup  ## the stack's locked doors; servers and disks that fail whi
 
 test-crash: setup  ## every kill of make test, and the Spark jobs killed at each of their points
 	@$(PY) -m infra.test crash
+
+simulate: setup  ## a quarter in the life, in minutes: DAYS=90. Its last week is played by a real Airflow
+	@PYTHONPATH="$(CURDIR)/plugins" $(PY) -m infra.simulation
 
 bench: setup  ## the benchmarks, peers side by side. PEERS=1 installs Daft, Ray Data and HF datasets for them
 	@if [ -n "$(PEERS)" ] && [ ! -d .darkroom/peers ]; then .darkroom/env/bin/uv pip install -q --python $(PY) \

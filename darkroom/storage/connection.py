@@ -148,7 +148,8 @@ class Connection:
 
 def pause(number: int) -> None:
     """The wait before try ``number`` of a request: none before the first, then a growing one."""
-    time.sleep(_PAUSE_SECONDS * (2 ** (number - 1) - 1))
+    if number > 1:
+        time.sleep(_PAUSE_SECONDS * (2 ** (number - 1) - 1))
 
 
 def is_full(said: str) -> bool:

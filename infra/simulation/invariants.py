@@ -21,14 +21,16 @@ def broken_invariants(
 ) -> list[str]:
     """A sentence for everything that does not hold; ``say`` is told of each invariant that does."""
     checks: list[tuple[str, Iterable[str]]] = [
-        ("no file of the lake is torn or missing", _damage(lake)),
         (f"all {len(dates)} dates have the rows of their images", _partitions(lake, model, feed, dates)),
         ("every date's rows are explained from pixels to champion", _lineage(lake, model, feed, dates)),
         ("the champion history is whole, and each promotion had a yes of the gate", _champions(lake, model)),
         ("MLflow has no run that nothing names, and its alias follows the history", _mlflow(lake, model)),
         ("no image that a split tests with was trained on", _tested(lake, model)),
     ]
-    wrong = []
+    wrong = list(_damage(lake))
+    if wrong:
+        return wrong  # the rest would read what is not there
+    say("Holds: no file of the lake is torn or missing.")
     for what, found in checks:
         sentences = list(found)
         wrong += sentences
@@ -64,10 +66,12 @@ def _partitions(lake: Storage, model: str, feed: str, dates: Sequence[str]) -> I
 
 def _lineage(lake: Storage, model: str, feed: str, dates: Sequence[str]) -> Iterable[str]:
     table = Table(lake, contract.predictions_table(model))
-    for dt in dates:
-        rows = table.read(
-            {"dt": dt, "feed": feed, "origin": contract.BATCH}, columns=["path", "model", "model_version"]
-        )
+    partitions = [{"dt": dt, "feed": feed, "origin": contract.BATCH} for dt in dates]
+    for partition, commit in zip(partitions, table.last_commits(partitions), strict=True):
+        if commit is None:
+            continue  # said already
+        dt = partition["dt"]
+        rows = table.read(partition, columns=["path", "model", "model_version"])
         graph = lineage(lake, f"predictions/{model}/dt={dt}/feed={feed}")
         kinds = {node.kind for node in graph.nodes.values()}
         if missing := [kind for kind in _CHAIN[1:] if kind not in kinds]:
@@ -76,8 +80,9 @@ def _lineage(lake: Storage, model: str, feed: str, dates: Sequence[str]) -> Iter
         wrote = {f"{row['model']}@{row['model_version']}" for row in rows.to_pylist()}
         if not wrote <= named:
             yield f"{dt} was written by {sorted(wrote)}, and its lineage names {sorted(named)}"
-    if dates:  # and one row of the last date, from the image itself
-        path = rows["path"].to_pylist()[0]
+        if dt != dates[-1]:
+            continue
+        path = rows["path"].to_pylist()[0]  # one row of the last date, from the image itself
         kinds = {node.kind for node in lineage(lake, f"predictions/{model}/dt={dt}/feed={feed}/{path}").nodes.values()}
         if missing := [kind for kind in _CHAIN if kind not in kinds]:
             yield f"the lineage of {dt}/{path} lacks {', '.join(missing)}"

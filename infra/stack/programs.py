@@ -44,7 +44,8 @@ def programs_of(stack: Stack) -> list[Program]:
             "s3",
             [
                 *(str(go_program("versitygw", VERSITYGW)), "--port", f"127.0.0.1:{ports['s3']}", "--health", "/health"),
-                *("--quiet", "posix", "--versioning-dir", str(home / "s3" / "versions"), str(home / "s3" / "root")),
+                *("--keep-alive", "--quiet", "posix"),
+                *("--versioning-dir", str(home / "s3" / "versions"), str(home / "s3" / "root")),
             ],
             health=f"{stack.url('s3')}/health",
             port=ports["s3"],

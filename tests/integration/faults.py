@@ -134,7 +134,7 @@ class Gateway:
         self._up = ExitStack()
 
     def start(self) -> None:
-        command = [str(self._program), "--port", f"127.0.0.1:{self._port}", *self._tls, "--quiet"]
+        command = [str(self._program), "--port", f"127.0.0.1:{self._port}", *self._tls, "--keep-alive", "--quiet"]
         command += ["posix", str(self.folder.absolute() / "root")]
         login = {"ROOT_ACCESS_KEY_ID": self.options.access_key, "ROOT_SECRET_ACCESS_KEY": self.options.secret_key}
         log = self._up.enter_context((self.folder / "log").open("ab"))

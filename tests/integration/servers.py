@@ -58,7 +58,8 @@ def versitygw(folder: Path, *, access_log: Path | None = None, accounts: bool = 
         f"http://127.0.0.1:{free_port()}", "us-east-1", f"test{secrets.token_hex(6)}", secrets.token_hex(20)
     )
     command = [
-        str(program), "--port", options.endpoint.removeprefix("http://"), "--health", "/health", "--quiet",
+        str(program), "--port", options.endpoint.removeprefix("http://"), "--health", "/health",
+        "--keep-alive", "--quiet",
         *(["--access-log", str(access_log)] if access_log else []),
         *(["--iam-dir", str(folder.absolute() / "accounts")] if accounts else []),
         "posix", "--versioning-dir", str(folder.absolute() / "versions"), str(folder.absolute() / "root"),

@@ -1,0 +1,114 @@
+"""Seven days of the simulated quarter, and whether its invariants notice what is broken on purpose."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from darkroom import champions, contract
+from darkroom.settings import get_settings
+from darkroom.storage import FolderStorage
+from darkroom.tables import Table
+from infra.simulation.hospital import DATASET, FEED
+from infra.simulation.invariants import broken_invariants
+
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(900)]
+
+ROOT = Path(__file__).resolve().parents[2]
+TOLD = [
+    "version 1 passed the gate, and ana approved",
+    "nobody answered, and the champion stayed",
+    "a backfill caught up with",
+    "version 3 passed the gate, and ana approved",
+    "labels were mixed up: version 4 was refused",
+    "was killed after",
+    "Drift: 24 images",
+    "Drift asked for a training: thorax was trained at",
+    "Reconcile classified",
+    "Back to version 1",
+    "in the mode rescore",
+]
+
+
+@pytest.fixture(scope="module")
+def week(tmp_path_factory):
+    """(its home, what it printed)"""
+    home = tmp_path_factory.mktemp("simulated")
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(("AIRFLOW", "DARKROOM_"))}
+    environment |= {"DARKROOM_HOME": str(home), "DAYS": "7", "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'plugins'}"}
+    command = [sys.executable, "-m", "infra.simulation"]
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=800, check=False)
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    return home / "simulation", done.stdout
+
+
+@pytest.fixture
+def lake(week, tmp_path, monkeypatch):
+    """A copy of what the week has left, with MLflow's database; to be broken."""
+    home, _ = week
+    shutil.copytree(home / "lake", tmp_path / "lake")
+    shutil.copy(home / "mlflow" / "mlflow.db", tmp_path / "mlflow.db")
+    monkeypatch.setenv("DARKROOM_MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path / 'mlflow.db'}")
+    get_settings.cache_clear()
+    yield FolderStorage(tmp_path / "lake")
+    get_settings.cache_clear()
+
+
+def dates_of(week):
+    return sorted(set(re.findall(r"^(\d{4}-\d\d-\d\d)  ", week[1], re.MULTILINE)))
+
+
+def broken(lake, dates):
+    return broken_invariants(lake, DATASET, FEED, dates, lambda said: None)
+
+
+def it_plays_seven_days_and_every_invariant_holds(week):
+    home, printed = week
+    missing = [words for words in TOLD if words not in printed]
+    assert missing == [], printed
+    assert printed.count("Holds: ") == 6
+    assert "0 broken invariants" in printed
+    assert (home / "timeline.png").read_bytes().startswith(b"\x89PNG")
+
+
+def it_notices_each_fault(week, lake):
+    dates = dates_of(week)
+    assert broken(lake, dates) == []
+    table = Table(lake, contract.predictions_table(DATASET))
+    partition = {"dt": dates[0], "feed": FEED, "origin": contract.BATCH}
+
+    lake.write(f"{contract.inbox(FEED, dates[-1])}/unseen.jpeg", b"x")
+    assert f"{dates[-1]} was classified from other images than its inbox holds" in broken(lake, dates)
+    lake.delete(f"{contract.inbox(FEED, dates[-1])}/unseen.jpeg")
+
+    never = "2020-01-01"
+    assert f"{never} was never classified" in broken(lake, [never])
+
+    (file,) = table.files(partition)
+    path = next(blob.path for blob in lake.list(table.spec.path) if file.endswith(blob.path))
+    kept = lake.read(path)
+    lake.delete(path)
+    assert any(sentence.startswith("missing: ") for sentence in broken(lake, dates))
+    lake.write(path, kept)
+
+    entry = contract.champion_entry(DATASET, 2)
+    content = json.loads(lake.read(entry))
+    lake.write(entry, json.dumps({**content, "package_id": "0" * 64}).encode())
+    assert "entry 2 was promoted without a yes of the gate" in broken(lake, dates)
+    lake.write(entry, json.dumps(content).encode())
+
+    splits = Table(lake, contract.splits_table(DATASET))
+    split_id = champions.current(lake, DATASET).split_id
+    rows = splits.read({"split_id": split_id}).to_pylist()
+    index = next(number for number, row in enumerate(rows) if row["split"] == contract.TEST)
+    rows[index]["split"] = contract.TRAIN
+    metadata = splits.last_commit({"split_id": split_id})
+    splits.commit({"split_id": split_id}, splits.read({"split_id": split_id}).from_pylist(rows), metadata)
+    assert any("tested with in one split and trained on in another" in sentence for sentence in broken(lake, dates))
