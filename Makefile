@@ -85,7 +85,7 @@ types: setup  ## mypy
 unit kills dags containers integration e2e: setup
 	@$(PY) -m infra.test $@
 
-test-stack: setup  ## the stack without Docker: the main job on it, with the laptop's rows
+test-stack: setup  ## the main job on the stack without Docker, with the laptop's rows, and on HDFS
 	@$(PY) -m infra.test stack
 
 test-faults: setup  ## the stack's locked doors; servers and disks that fail while they are used

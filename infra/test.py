@@ -32,6 +32,10 @@ def _pytest(*arguments: str) -> list[str]:
 TWO = ("-n", "2", "--dist", "worksteal")
 
 
+# The main job on HDFS; its server's fixtures are those of the integration suite.
+HDFS = ("tests/integration/test_main_job.py::it_goes_from_images_to_predictions_of_one_date[hdfs]",)
+
+
 def _script(name: str) -> list[str]:
     return [sys.executable, str(ROOT / "benchmarks" / name)]
 
@@ -43,10 +47,10 @@ SUITES = {
     "kills": Suite(2.5, [_pytest("tests/crash/test_crash.py", *TWO)]),
     "dags": Suite(0.5, [_pytest("tests/dags")]),
     "containers": Suite(1, [_pytest("tests/containers")], extra="kubernetes"),
-    "integration": Suite(7, [_pytest("tests/integration", "-m", "not faults", *TWO)]),
+    "integration": Suite(7, [_pytest("tests/integration", "-m", "not faults and not stack", *TWO)]),
     "e2e": Suite(11.5, [_pytest("tests/e2e")]),
     "faults": Suite(5, [_pytest("tests/integration", "-m", "faults")]),
-    "stack": Suite(12, [_pytest("tests/stack/test_stack.py", "-m", "not faults")]),
+    "stack": Suite(14, [_pytest("tests/stack/test_stack.py", *HDFS, "-m", "not faults")]),
     "doors": Suite(5, [_pytest("tests/stack/test_stack_doors.py")]),
     "stack-faults": Suite(16, [_pytest("tests/stack", "-m", "faults")]),
     "crash": Suite(60, [_pytest("tests/crash")]),

@@ -80,6 +80,17 @@ def client(running):
 
 
 @pytest.fixture(scope="session")
+def forgotten(running, client):
+    """A run of promote_champion that nobody answers; it ends by itself 72 s after it began to wait."""
+    from darkroom.storage import open_storage
+    from tests.suites.verdicts import MODEL, verdict_on
+
+    client.wait_for_dags(["promote_champion"])
+    verdict_on(open_storage(running.local.lake), 9, None)
+    return client.trigger("promote_champion", {"model": MODEL, "gate_key": f"{9:016x}"})
+
+
+@pytest.fixture(scope="session")
 def demo(running):
     """The outcome of the demo's first run."""
     done = running.command("demo", PARAMS='{"images": 500}')

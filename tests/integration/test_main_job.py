@@ -42,7 +42,8 @@ def settings_of(lake):
     }
 
 
-@pytest.fixture(params=["s3_lake", "hdfs_lake"], ids=["s3", "hdfs"])
+# On HDFS it is a part of `make test-stack`: most of its time is Spark's starts, which are the same as on S3.
+@pytest.fixture(params=["s3_lake", pytest.param("hdfs_lake", marks=pytest.mark.stack)], ids=["s3", "hdfs"])
 def lake(request, tmp_path, monkeypatch):
     """The lake, named by environment variables only, as a user would."""
     found = request.getfixturevalue(request.param)
