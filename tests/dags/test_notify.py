@@ -76,16 +76,38 @@ def it_sends_to_the_connection(hook):
     assert hook.requests == [("/services/T0", "Bearer token", {"text": "Something drifts."})]
 
 
-def it_is_awaited_by_deadlines(hook):
+LATE = (
+    "batch_inference for 2026-01-31 has not ended 12 hours after it was queued. Look for a task that waits or hangs: "
+    "http://127.0.0.1:8080/dags/batch_inference/runs/manual__1"
+)
+MISSED = {"dag_run": {"partition_key": "2026-01-31", "dag_run_id": "manual__1"}}
+
+
+def it_names_the_late_date_where_an_executor_runs_the_callback(hook):
+    import structlog
+    from airflow.sdk.execution_time.callback_supervisor import execute_callback
+    from darkroom_airflow.common import DATE_IS_LATE
+
+    late = DATE_IS_LATE.callback
+    done = execute_callback(late.path, {**late.kwargs, "context": dict(MISSED)}, "", None, structlog.get_logger())
+    assert done == (True, None)
+    assert [body for _, _, body in hook.requests] == [{"text": LATE}]
+
+
+def it_names_the_late_date_where_a_triggerer_awaits_the_callback(hook):
     import asyncio
 
-    from darkroom_airflow.notify import Alert
+    from airflow.triggers.callback import CallbackTrigger
+    from darkroom_airflow.common import DATE_IS_LATE
 
-    async def miss():
-        await Alert(text="A date is late.", context={})
+    late = DATE_IS_LATE.callback
 
-    asyncio.run(miss())
-    assert hook.requests[0][2] == {"text": "A date is late."}
+    async def told():
+        trigger = CallbackTrigger(late.path, {**late.kwargs, "context": dict(MISSED)})
+        return [event.payload["state"] async for event in trigger.run()]
+
+    assert asyncio.run(told()) == ["running", "success"]
+    assert [body for _, _, body in hook.requests] == [{"text": LATE}]
 
 
 @pytest.fixture
@@ -147,10 +169,10 @@ def it_does_not_hide_that_an_alert_was_not_taken(hook, caplog):
 
 
 def it_is_what_every_task_calls_and_a_late_date_too():
-    from airflow.sdk import AsyncCallback
+    from airflow.sdk import SyncCallback
     from darkroom_airflow.common import DATE_IS_LATE, DEFAULT_ARGS
     from darkroom_airflow.notify import Alert
 
     assert isinstance(DEFAULT_ARGS["on_failure_callback"], Alert)
-    assert isinstance(DATE_IS_LATE.callback, AsyncCallback)
+    assert isinstance(DATE_IS_LATE.callback, SyncCallback)  # where the executor is LocalExecutor, as it is here
     assert DATE_IS_LATE.callback.path.endswith("notify.Alert")
