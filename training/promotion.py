@@ -105,7 +105,8 @@ def propose(lake: Storage, model: str, gate_key: str) -> dict[str, Any]:
     rows += [(f"recall of {name}", _cell(share), _cell(rivals.get(name))) for name, share in figures["recall"].items()]
     # In cells, or Airflow sets one below the other.
     pictures = [f"![{title}](/darkroom/{path})" for title, path in verdict["pictures"].items()]
-    rows.append(("", *[*pictures, "", ""][:2]))
+    mine, theirs, *_ = [*pictures, "", ""]
+    rows.append(("", mine, theirs))
     table = "\n".join(f"| {' | '.join(row)} |" for row in rows)
     low, high = figures["difference_interval"] if champion else figures["interval"]
     sign, told = ("+", f"Difference of {metric}") if champion else ("", metric.capitalize())
