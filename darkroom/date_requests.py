@@ -30,7 +30,10 @@ class BatchRequest(BaseModel):
         "history, such as entry:2.",
     )
     dry_run: bool = Field(
-        False, title="Dry run", description="Only tell what would be written and what skipped; nothing is classified."
+        False,
+        title="Dry run",
+        description="Only tell what would be written and what skipped; nothing is classified. In a backfill tick "
+        "'Override parameters on existing runs' too: without it Airflow sends no field of this form.",
     )
 
     @field_validator("feeds")

@@ -170,9 +170,7 @@ def summary_of_date(dt: str, results: list[dict[str, Any]]) -> dict[str, Any]:
         log.warning("%s, %s", dt, sentence)
     if left_out:
         log.warning("%s: left out, since they cannot be classified: %s. find_feeds says why.", dt, ", ".join(left_out))
-    if incomplete:
-        log.error("%s: not complete when the wait ended, zero rows: %s.", dt, ", ".join(incomplete))
-    elif not images:
+    if not images and not incomplete:
         log.warning("No images had arrived for %s. Zero rows were written.", dt)
     return {
         "dt": dt,
@@ -186,6 +184,16 @@ def summary_of_date(dt: str, results: list[dict[str, Any]]) -> dict[str, Any]:
         "problems": sum(int(result["problems"]) for result in results),
         "changed": any(bool(result["changed"]) for result in results),
     }
+
+
+def incomplete_alert(dt: str, feeds: Sequence[str], seconds: float) -> str:
+    """What a person is told of a date whose ``feeds`` were not complete after ``seconds`` of waiting."""
+    folders = ", ".join(inbox(feed, dt) for feed in feeds)
+    return (
+        f"Images of {dt} did not all arrive. After {seconds:g} s there was no _SUCCESS, and nothing or still changing "
+        f"files, in {folders}. No row was written there. When the images are there, trigger batch_inference for {dt}; "
+        "reconcile finds them too."
+    )
 
 
 def may_ask_for_retraining(event: Mapping[str, Any]) -> bool:

@@ -43,7 +43,7 @@ def monitoring_page(
         page.section("Over time")
         page.figure(
             svg(_over_time(days, policy)),
-            "A day below the lower line is an alarm; two days below the upper one are",
+            "A day below the lower line is an alarm; so are two in a row below the upper one",
             "p-values by date: " + ", ".join(f"{day['dt']} {day['p']}" for day in days[-10:]),
         )
     if found.signals:

@@ -112,8 +112,11 @@ def gate_page(
         page.facts([(name, value) for name, value in facts if value is not None])
         if recall := figures.get("recall"):
             colors = class_colors(recall)
-            rows = [[name, percent(share)] for name, share in recall.items()]
-            page.table(["class", "recall of the challenger"], rows, colors=[colors[name] for name in recall])
+            heads, rows = ["class", "recall of the challenger"], [[name, percent(one)] for name, one in recall.items()]
+            if rival := figures.get("champion_recall"):
+                heads.append("of the champion")
+                rows = [[name, mine, percent(rival[name])] for name, mine in rows]
+            page.table(heads, rows, colors=[colors[name] for name in recall])
         if slices := figures.get("slices"):
             rows = [[s["slice"], s["value"], s["images"], s["difference"], _interval(s["interval"])] for s in slices]
             page.table(["slice", "value", "images", "difference of accuracy", "interval"], rows, title="By slice")
@@ -132,7 +135,8 @@ def _changes(page: Page, changes: Mapping[str, Any]) -> None:
         [*(data or [("data", "the same version and split")]), ("code", "changed" if changes["code"] else "same")]
     )
     if changes["config"]:
-        page.table(["option", "champion", "challenger"], [[str(cell) for cell in row] for row in changes["config"]])
+        rows = [[None if cell is None else str(cell) for cell in row] for row in changes["config"]]
+        page.table(["option", "champion", "challenger"], rows)
 
 
 def _interval(bounds: Sequence[float] | None) -> str | None:

@@ -95,29 +95,36 @@ def propose(lake: Storage, model: str, gate_key: str) -> dict[str, Any]:
         raise InvalidRequest(f"The gate of {model} gave no verdict {gate_key!r}. Expected one that train_model names.")
     _check_standing(lake, verdict)
     challenger, figures = verdict["challenger"], verdict["figures"]
+    metric = figures["metric"].replace("_", " ")
     champion = champions.current(lake, model)
     rows = [("", "challenger", "champion"), ("---", "---", "---")]
     rows.append(("config", challenger["config"], str(champion.details.get("config", "?")) if champion else "none yet"))
     rows.append(("version", verdict["version"], champion.version if champion else ""))
-    rival = figures.get("champion_value")
-    rows.append(
-        (figures["metric"].replace("_", " "), f"{figures['value']:.3f}", "" if rival is None else f"{rival:.3f}")
-    )
-    low, high = figures.get("difference_interval") or figures["interval"]
-    rows.append(("interval of the difference" if champion else "interval", f"{low:+.3f} to {high:+.3f}", ""))
-    rows += [(f"recall of {name}", f"{share:.3f}", "") for name, share in figures["recall"].items()]
+    rivals = figures.get("champion_recall", {})
+    rows.append((metric, _cell(figures["value"]), _cell(figures.get("champion_value"))))
+    rows += [(f"recall of {name}", _cell(share), _cell(rivals.get(name))) for name, share in figures["recall"].items()]
+    # In cells, or Airflow sets one below the other.
+    pictures = [f"![{title}](/darkroom/{path})" for title, path in verdict["pictures"].items()]
+    mine, theirs, *_ = [*pictures, "", ""]
+    rows.append(("", mine, theirs))
     table = "\n".join(f"| {' | '.join(row)} |" for row in rows)
-    pictures = "\n".join(f"![{title}](/darkroom/{path})" for title, path in verdict["pictures"].items())
+    low, high = figures["difference_interval"] if champion else figures["interval"]
+    sign, told = ("+", f"Difference of {metric}") if champion else ("", metric.capitalize())
+    interval = f"{told}: {low:{sign}.3f} to {high:{sign}.3f}, {gate_policy().level:.0%} interval."
     links = (
         f"[The comparison](/darkroom/{verdict['evaluation']['comparison']}) · [The gate](/darkroom/{verdict['page']})"
     )
     return {
         "verdict": verdict,
         "subject": f"May version {verdict['version']} of {model} ({challenger['config']}) become champion?",
-        "body": f"{table}\n\n{pictures}\n\n{links}",
+        "body": f"{table}\n\n{interval}\n\n{links}",
         "hours": gate_policy().approval_hours,
         "page": verdict["page"],
     }
+
+
+def _cell(value: float | None) -> str:
+    return "" if value is None else f"{value:.3f}"
 
 
 def plan_rollback(lake: Storage, model: str, to: int = 0) -> dict[str, Any]:

@@ -46,4 +46,4 @@ def judge(p_values: Sequence[float | None], policy: AlarmPolicy | None = None) -
         return Alarm(True, f"p = {earlier[-1]:.4f}, then {today:.4f}: two days in a row at or below {policy.twice}.")
     if today <= policy.twice:
         return Alarm(False, f"p = {today:.4f} is low, but no alarm by itself: the next day decides.")
-    return Alarm(False, f"p = {today:.4f}: nothing unusual.")
+    return Alarm(False, "That is nothing unusual.")

@@ -126,8 +126,7 @@ def _against_chance(images: Counted, policy: GatePolicy, found: _Findings) -> No
 
 
 def _recall(images: Counted, policy: GatePolicy, found: _Findings) -> None:
-    recall = dict(zip(images.classes, _recalls(images, images.challenger).tolist(), strict=True))
-    found.figures["recall"] = recall
+    recall = found.figures["recall"] = _recall_by_class(images, images.challenger)
     for name, share in recall.items():
         floor = policy.floor_of(name)
         if not share >= floor:
@@ -159,12 +158,13 @@ def _against_champion(images: Counted, champion: Scores, policy: GatePolicy, fou
     value, rival = _metric(images, images.challenger, policy), _metric(images, images.champion, policy)
     resampled, rival_resampled = _resample(images, policy)
     low, high = percentile_interval(resampled - rival_resampled, policy.level)
-    found.figures |= {"champion_value": rival, "difference": value - rival, "difference_interval": [low, high]}
+    found.figures |= {"champion_value": rival, "champion_recall": _recall_by_class(images, images.champion)}
+    found.figures |= {"difference": value - rival, "difference_interval": [low, high]}
     if np.array_equal(images.challenger, images.champion):
         found.failed.append(f"{champion.name} says the same about every image: a tie keeps the champion.")
         return
     sentence = (
-        f"Against {champion.name} ({rival:.3f}) the difference is {value - rival:+.3f}, "
+        f"Against {_inside(champion.name)} ({rival:.3f}), the difference is {value - rival:+.3f}, "
         f"{policy.level:.0%} interval {low:+.3f} to {high:+.3f}"
     )
     if policy.comparison == "superiority":
@@ -173,6 +173,11 @@ def _against_champion(images: Counted, champion: Scores, policy: GatePolicy, fou
     else:
         good = low >= -policy.margin
         found.judge(good, f"{sentence}: a loss of more than {policy.margin:.3f} is {'' if good else 'not '}excluded.")
+
+
+def _inside(name: str) -> str:
+    """A model's name as it stands within a sentence: "the champion, version 1"."""
+    return f"{name[:1].lower()}{name[1:]}".removesuffix(",")
 
 
 def _slices(images: Counted, champion: Scores, policy: GatePolicy, found: _Findings) -> None:
@@ -192,7 +197,7 @@ def _slices(images: Counted, champion: Scores, policy: GatePolicy, found: _Findi
             if right[0] < -policy.slice_margin and high < 0:
                 found.failed.append(
                     f"On the {size:,} images of {kind} {value} the accuracy falls by {-right[0]:.3f} against "
-                    f"{champion.name}, more than {policy.slice_margin:.3f}."
+                    f"{_inside(champion.name)}, more than {policy.slice_margin:.3f}."
                 )
     found.figures |= {"slices": judged, "slices_too_small": small}
     if judged:
@@ -221,6 +226,10 @@ def _recalls(images: Counted, predicted: np.ndarray) -> np.ndarray:
     support = np.bincount(images.truth, minlength=len(images.classes))
     hits = np.bincount(images.truth[predicted == images.truth], minlength=len(images.classes))
     return hits / support
+
+
+def _recall_by_class(images: Counted, predicted: np.ndarray) -> dict[str, float]:
+    return dict(zip(images.classes, _recalls(images, predicted).tolist(), strict=True))
 
 
 def _resample(images: Counted, policy: GatePolicy) -> tuple[np.ndarray, np.ndarray]:

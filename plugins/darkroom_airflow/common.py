@@ -15,8 +15,10 @@ from airflow.sdk import (
     ExceptionRetryPolicy,
     RetryAction,
     RetryRule,
+    SyncCallback,
 )
 from airflow.sdk.api.datamodels._generated import DagRunType
+from airflow.sdk.configuration import conf
 
 from darkroom.settings import get_settings
 from darkroom_airflow.notify import Alert
@@ -41,12 +43,20 @@ DEFAULT_ARGS: dict[str, Any] = {
     "on_failure_callback": Alert(),
 }
 
+# Where the alert of a late date runs: a laptop has no triggerer, and KubernetesExecutor takes no callbacks.
+_CALLBACK = SyncCallback if conf.get("core", "executor") == "LocalExecutor" else AsyncCallback
+
 # A date that is not classified so long after its run was queued is told of; partitioned runs have no logical date.
 DATE_IS_LATE = DeadlineAlert(
     reference=DeadlineReference.DAGRUN_QUEUED_AT,
     interval=timedelta(hours=get_settings().date_hours),
-    callback=AsyncCallback(
-        Alert, kwargs={"text": f"A run of batch_inference has not ended after {get_settings().date_hours:g} hours."}
+    callback=_CALLBACK(
+        Alert,
+        kwargs={
+            "text": f"batch_inference for {{{{ dag_run.partition_key or 'no date' }}}} has not ended "
+            f"{get_settings().date_hours:g} hours after it was queued. Look for a task that waits or hangs: "
+            f"{get_settings().airflow_url}/dags/batch_inference/runs/{{{{ dag_run.dag_run_id }}}}"
+        },
     ),
 )
 

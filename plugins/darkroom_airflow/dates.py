@@ -16,6 +16,7 @@ from darkroom.settings import get_settings
 from darkroom.storage import Storage, open_lake
 from darkroom_airflow.common import MODELS, PREDICTIONS, run_type_of
 from darkroom_airflow.forms import fields_of
+from darkroom_airflow.notify import tell
 from darkroom_airflow.tasks import work
 
 log = logging.getLogger(__name__)
@@ -42,14 +43,20 @@ def find_feeds(params: Any = None, dag_run: Any = None, ti: Any = None) -> list[
 
 @work(inlets=[MODELS], outlets=[PREDICTIONS], trigger_rule="none_failed")
 def summarise(results: Any, params: Any = None, dag_run: Any = None, outlet_events: Any = None) -> dict[str, Any]:
-    """The date's summary over all feeds, with the kind of run it was. A dry run is skipped, so that it wakes nobody."""
+    """The date's summary over all feeds, with the kind of run it was. A dry run is skipped, so that it wakes nobody.
+
+    Feeds whose images had not all arrived are told of here, in one alert, and not where they were waited for: an
+    address that does not take the alert then costs no feed its rows, and no second wait.
+    """
     from airflow.sdk.exceptions import AirflowSkipException
 
-    from darkroom.inference import summary_of_date
+    from darkroom.inference import incomplete_alert, summary_of_date
 
     if fields_of(params).get("dry_run"):
         raise AirflowSkipException("A dry run: nothing was written. find_feeds tells what would be.")
     found = summary_of_date(dag_run.partition_key, list(results or []))
+    if found["incomplete"]:
+        tell(incomplete_alert(found["dt"], found["incomplete"], get_settings().inbox_wait_seconds))
     summary = {**found, "run_type": run_type_of(dag_run), "rerun": bool(dag_run.clear_number)}
     outlet_events[PREDICTIONS].extra = summary
     return summary

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import re
+import sqlite3
 import subprocess
 import time
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
 
 import httpx
@@ -136,3 +138,26 @@ def it_vacuums_dry_by_default(client, lake):
     told = client.xcom("vacuum", run_id, "vacuum_lake")
     assert (told["dry_run"], client.xcom("vacuum", run_id, "vacuum_mlflow")) == (True, {"runs": 0, "dry_run": True})
     assert b"would be removed" in lake.read(told["page"])
+
+
+def it_tells_of_a_date_that_is_late(running, client):
+    """The run waits since its DAG is paused; its deadline, 12 hours away, is moved into the past."""
+    client.call("PATCH", "/dags/batch_inference", json={"is_paused": True})
+    run_id = client.trigger("batch_inference", {}, partition_key=FIRST)
+    try:
+        with closing(sqlite3.connect(running.local.airflow_home / "airflow.db", timeout=60)) as base, base:
+            moved = base.execute(
+                "UPDATE deadline SET deadline_time = '2026-01-01 00:00:00.000000' "
+                "WHERE dagrun_id = (SELECT id FROM dag_run WHERE run_id = ?)",
+                [run_id],
+            )
+            assert moved.rowcount == 1
+        folder = running.local.logs / "tasks" / "executor_callbacks" / "batch_inference" / run_id
+        said = f"ALERT: batch_inference for {FIRST} has not ended 12 hours after it was queued."
+        deadline = time.monotonic() + 60
+        while not any(said in log.read_text() for log in folder.glob("*")):
+            assert time.monotonic() < deadline, [log.read_text() for log in folder.glob("*")]
+            time.sleep(0.5)  # until the scheduler has seen the deadline and its callback has run
+    finally:
+        client.call("DELETE", f"/dags/batch_inference/dagRuns/{run_id}")
+        client.call("PATCH", "/dags/batch_inference", json={"is_paused": False})

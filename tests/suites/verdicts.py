@@ -15,7 +15,8 @@ MODEL = "lamps"
 def verdict_on(lake: Storage, number: int, champion: Champion | None, **changes: Any) -> dict[str, Any]:
     """What the gate returned for a challenger, compared with that champion, kept as a receipt."""
     package = champion_of(lake, MODEL, seed=number)
-    rival = {"champion_value": 0.8, "difference": 0.1, "difference_interval": [0.02, 0.2]} if champion else {}
+    rival = {"champion_value": 0.8, "champion_recall": {"a": 0.7}} if champion else {}
+    rival |= {"difference": 0.1, "difference_interval": [0.02, 0.2]} if champion else {}
     verdict = {
         "verdict": "promote",
         "reasons": ["good"],

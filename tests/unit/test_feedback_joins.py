@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
-import io
 from collections import Counter
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 
 from darkroom import champions
@@ -20,26 +17,19 @@ from darkroom.contract import (
     TRAIN,
     images_table,
     raw_blob,
-    raw_index,
-    splits_table,
 )
 from darkroom.feedback import Choice, Overlay, accept, add, apply, check, reject, stored
 from darkroom.feedback.overlay import Applied
 from darkroom.gate import GatePolicy, Scores, decide
-from darkroom.imagestats import measure
 from darkroom.sources.layout import LayoutOptions, describe_all
-from darkroom.splitting_flow import split_dataset
 from darkroom.storage import Storage, open_storage
 from darkroom.tables import Table
-from spark_apps.manifest import MEASURED_SCHEMA, cluster, existing_result, image_rows, plan_manifest
 from tests.packages import CLASSES, champion_of, png
 from tests.suites.feedback import DATASET, DAY, NOW, classified
+from tests.suites.prepared import LAYOUT, fetched, prepare, splits_of
 from training.scoring import champion_scores
 
 pytestmark = pytest.mark.unit
-
-LAYOUT = {"groups": r"^(p\d+)_"}
-OPTIONS = {"proportions": {"train": 0.4, "val": 0.2, "test": 0.4}, "seed": 1}
 
 
 def picture(number: int) -> bytes:
@@ -48,46 +38,6 @@ def picture(number: int) -> bytes:
 
 def label_of(number: int) -> str:
     return "DARK" if number % 2 else "BRIGHT"
-
-
-def fetched(lake: Storage, numbers: range) -> str:
-    """An index as a download leaves it: a folder a class, the patient in the file name."""
-    rows = []
-    for number in numbers:
-        data = picture(number)
-        content_id = hashlib.sha256(data).hexdigest()
-        uri = raw_blob(DATASET, content_id)
-        lake.create(uri, data)
-        path = f"{label_of(number)}/p{number}_{number}.png"
-        rows.append({"path": path, "content_id": content_id, "size_bytes": len(data), "uri": uri})
-    sink = io.BytesIO()
-    pq.write_table(pa.Table.from_pylist(rows, schema=RAW_INDEX_SCHEMA), sink)
-    lake.write(raw_index(DATASET, "source"), sink.getvalue())
-    return raw_index(DATASET, "source")
-
-
-def prepare(lake: Storage, index: str) -> dict[str, Any]:
-    """Manifest and split, as prepare_dataset makes them, without Spark."""
-    plan = plan_manifest(lake, {"dataset": DATASET, "raw_index": index, "layout": LAYOUT})
-    changed = existing_result(plan) is None
-    if changed:
-        addresses = dict(zip(plan.index["content_id"].to_pylist(), plan.index["uri"].to_pylist(), strict=True))
-        found = {content_id: vars(measure(lake.read(uri))).copy() for content_id, uri in sorted(addresses.items())}
-        for one in found.values():
-            one["thumbnail"] = one["thumbnail"].tobytes()
-        rows = [{"content_id": content_id, **one} for content_id, one in found.items()]
-        measured = pa.Table.from_pylist(rows, schema=MEASURED_SCHEMA)
-        rows_of_images = image_rows(plan, measured, cluster(measured))
-        plan.table.commit(plan.partition, rows_of_images, {"summary": {"version": plan.version}})
-    chosen = {"dataset": DATASET, "version": plan.version}
-    done = split_dataset(lake, {**chosen, "options": OPTIONS})
-    request = {**chosen, "split_id": done["split_id"]}
-    return {"request": request, "changed": changed, "feedback": plan.feedback, "split": done}
-
-
-def splits_of(lake: Storage, prepared: dict[str, Any]) -> dict[str, dict[str, Any]]:
-    rows = Table(lake, splits_table(DATASET)).read({"split_id": prepared["request"]["split_id"]})
-    return {row["content_id"]: row for row in rows.to_pylist()}
 
 
 def scores_on(lake: Storage, prepared: dict[str, Any], name: str) -> Scores:
@@ -101,7 +51,7 @@ def scores_on(lake: Storage, prepared: dict[str, Any], name: str) -> Scores:
 def world(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """A dataset, its champion, then feedback on it: four test labels, and five images of an inbox."""
     lake = open_storage(str(tmp_path_factory.mktemp("feedback") / "lake"))
-    index = fetched(lake, range(200))
+    index = fetched(lake, [(f"{label_of(n)}/p{n}_{n}.png", picture(n)) for n in range(200)])
     before = prepare(lake, index)
     names = {"dataset_version": before["request"]["version"], "split_id": before["request"]["split_id"]}
     champion = champions.append(lake, DATASET, champion_of(lake, DATASET, **names), now=NOW)

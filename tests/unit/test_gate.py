@@ -67,6 +67,7 @@ def it_promotes_a_better_model_over_the_champion() -> None:
     verdict = decide(scores(0.95, 0.95), scores(0.85, 0.85, name="champion", seed=1))
     assert verdict.promote
     assert verdict.figures["difference"] == pytest.approx(0.1)
+    assert verdict.figures["champion_recall"] == pytest.approx({"a": 0.85, "b": 0.85})
     assert verdict.figures["difference_interval"][0] > 0
 
 
@@ -142,12 +143,15 @@ def of_two_clinics(first: float, second: float, name: str = "model", seed: int =
 
 
 def it_gives_up_no_slice_of_the_images() -> None:
-    rival = of_two_clinics(0.7, 0.95, "champion")
+    rival = of_two_clinics(0.7, 0.95, "The champion, version 1,")
     verdict = decide(of_two_clinics(1.0, 0.75, seed=1), rival)
     assert verdict.figures["difference"] > 0.04
     assert verdict.figures["difference_interval"][0] > -0.01
     assert len(verdict.reasons) == 1
-    assert verdict.reasons[0].startswith("On the 200 images of source second the accuracy falls by 0.200")
+    assert verdict.reasons[0] == (
+        "On the 200 images of source second the accuracy falls by 0.200 against the champion, version 1, "
+        "more than 0.100."
+    )
     assert decide(of_two_clinics(1.0, 0.75, seed=1), rival, GatePolicy(slice_margin=0.3)).promote
     assert decide(of_two_clinics(1.0, 0.75, seed=1), rival, GatePolicy(slice_min_images=201)).promote
 

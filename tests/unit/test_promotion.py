@@ -54,15 +54,19 @@ def it_shows_both_models_figures_and_pictures(lake: Storage) -> None:
     verdict_on(lake, 2, promoted(lake, 1))
     proposal = promotion.propose(lake, "lamps", f"{2:016x}")
     assert proposal["subject"] == "May version 2 of lamps (cnn) become champion?"
-    assert "| balanced accuracy | 0.900 | 0.800 |" in proposal["body"]
-    assert "+0.020 to +0.200" in proposal["body"]
-    assert "![The challenger](/darkroom/reports/training/lamps/p/confusion-challenger.png)" in proposal["body"]
+    assert "| balanced accuracy | 0.900 | 0.800 |\n| recall of a | 0.900 | 0.700 |\n" in proposal["body"]
+    assert "Difference of balanced accuracy: +0.020 to +0.200, 95% interval." in proposal["body"]
+    picture = "![The challenger](/darkroom/reports/training/lamps/p/confusion-challenger.png)"
+    assert f"|  | {picture} |  |\n" in proposal["body"]
     assert proposal["hours"] == 72
 
 
 def it_proposes_a_first_model(lake: Storage) -> None:
     verdict_on(lake, 1, None)
-    assert "| config | cnn | none yet |" in promotion.propose(lake, "lamps", f"{1:016x}")["body"]
+    body = promotion.propose(lake, "lamps", f"{1:016x}")["body"]
+    assert "| config | cnn | none yet |" in body
+    assert "| recall of a | 0.900 |  |" in body
+    assert "Balanced accuracy: 0.800 to 1.000, 95% interval." in body
 
 
 def it_says_who_approved(lake: Storage) -> None:
