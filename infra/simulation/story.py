@@ -14,7 +14,7 @@ from typing import Any
 import pyarrow.compute as pc
 import time_machine
 
-from darkroom import champions, feedback
+from darkroom import champions, feedback, retraining
 from darkroom.contract import BATCH, TRAIN, inbox, predictions_table, splits_table
 from darkroom.inbox import arrived
 from darkroom.splitting_flow import newest_split
@@ -159,7 +159,9 @@ class Story:
         if self._worn_from is not None and self._day == self._worn_from + 1:
             since = self.today - timedelta(days=1)
             raised = [entry for entry in self.journal if entry.kind == "alarm" and entry.day >= since]
-            self.expect(len(raised) == 1, f"one alarm within two days of the worn tube, not {len(raised)}")
+            self.expect(bool(raised), "an alarm within two days of the worn tube")
+            asked = [one for one in retraining.begun(self.lake, DATASET) if one["asked_by"] == "drift"]
+            self.expect(len(asked) <= 1, f"drift to begin at most one training, not {asked}")
 
     # --- doing things, some of them twice
 
