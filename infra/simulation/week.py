@@ -16,7 +16,7 @@ from darkroom.tables import Table
 from infra.local import services
 from infra.local.client import DONE, AirflowClient
 from infra.local.environment import Local
-from infra.simulation.__main__ import write_policy
+from infra.simulation.home import write_policy
 from infra.simulation.hospital import DATASET
 from infra.simulation.story import FORM, OUTAGE, PER_DAY, Entry, Story, partition_of
 

@@ -69,6 +69,15 @@ def broken(lake, dates):
     return broken_invariants(lake, DATASET, FEED, dates, lambda said: None)
 
 
+@pytest.mark.parametrize("days", ["0", "8", "34", "367", "-7", "ninety"])
+def it_refuses_a_number_of_days_that_it_cannot_play(days, tmp_path):
+    environment = {**os.environ, "DARKROOM_HOME": str(tmp_path), "DAYS": days, "PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-m", "infra.simulation"]
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, done.stdout, list(tmp_path.iterdir())) == (1, "", [])
+    assert done.stderr == f"darkroom: DAYS={days} cannot be played. Expected 7, or a number from 35 to 366.\n"
+
+
 def it_plays_seven_days_and_every_invariant_holds(week):
     home, printed = week
     missing = [words for words in TOLD if words not in printed]
