@@ -9,6 +9,7 @@ from datetime import datetime
 from typing import Any
 
 from darkroom import champions
+from darkroom.cards.layout import escaped
 from darkroom.codedigest import code_digest
 from darkroom.contract import predictions_table
 from darkroom.errors import CommitConflict, InvalidRequest
@@ -102,7 +103,10 @@ def propose(lake: Storage, model: str, gate_key: str) -> dict[str, Any]:
     rows.append(("version", verdict["version"], champion.version if champion else ""))
     rivals = figures.get("champion_recall", {})
     rows.append((metric, _cell(figures["value"]), _cell(figures.get("champion_value"))))
-    rows += [(f"recall of {name}", _cell(share), _cell(rivals.get(name))) for name, share in figures["recall"].items()]
+    rows += [
+        (f"recall of {escaped(name)}", _cell(share), _cell(rivals.get(name)))
+        for name, share in figures["recall"].items()
+    ]
     # In cells, or Airflow sets one below the other.
     pictures = [f"![{title}](/darkroom/{path})" for title, path in verdict["pictures"].items()]
     mine, theirs, *_ = [*pictures, "", ""]

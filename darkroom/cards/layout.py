@@ -36,15 +36,15 @@ class Card:
 
     def markdown(self) -> str:
         """The card as CommonMark with tables. Names that came with the data cannot become markup."""
-        lines = [f"# {_escaped(self.title)}", "", _escaped(self.subtitle), ""]
+        lines = [f"# {escaped(self.title)}", "", escaped(self.subtitle), ""]
         for part in self.sections:
-            lines += [f"## {_escaped(part.title)}", ""]
+            lines += [f"## {escaped(part.title)}", ""]
             if part.text:
                 lines += [part.text, ""]
             if part.facts:
                 lines += [*_table(("", ""), part.facts), ""]
             if part.bullets:
-                lines += [*(f"- {_escaped(one)}" for one in part.bullets), ""]
+                lines += [*(f"- {escaped(one)}" for one in part.bullets), ""]
             if part.table:
                 lines += [*_table(*part.table), ""]
         return "\n".join(lines)
@@ -86,15 +86,15 @@ def owners_part(lake: Storage, path: str) -> Section:
 
 def _table(headers: Sequence[str], rows: Sequence[Sequence[Any]]) -> list[str]:
     return [
-        f"| {' | '.join(_escaped(name) for name in headers)} |",
+        f"| {' | '.join(escaped(name) for name in headers)} |",
         f"|{' --- |' * len(headers)}",
         *(f"| {' | '.join(_cell(value) for value in row)} |" for row in rows),
     ]
 
 
 def _cell(value: Any) -> str:
-    return _escaped(number(value) if value is None or isinstance(value, int | float) else value)
+    return escaped(number(value) if value is None or isinstance(value, int | float) else value)
 
 
-def _escaped(text: object) -> str:
+def escaped(text: object) -> str:
     return re.sub(r"([\\`*|<>\[\]])", r"\\\1", " ".join(printable(text).split()))

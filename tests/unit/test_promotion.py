@@ -69,6 +69,13 @@ def it_proposes_a_first_model(lake: Storage) -> None:
     assert "Balanced accuracy: 0.800 to 1.000, 95% interval." in body
 
 
+def it_shows_a_class_name_as_it_is(lake: Storage) -> None:
+    figures = {"metric": "accuracy", "value": 0.9, "interval": [0.8, 1.0], "recall": {"a|<b>*": 0.9}}
+    verdict_on(lake, 1, None, figures=figures)
+    row = next(line for line in promotion.propose(lake, "lamps", f"{1:016x}")["body"].splitlines() if "recall" in line)
+    assert row == r"| recall of a\|\<b\>\* | 0.900 |  |"
+
+
 def it_says_who_approved(lake: Storage) -> None:
     verdict = verdict_on(lake, 1, None)
     promotion.promote_challenger(lake, verdict, NOON, {"approval": "person", "name": "ada"})
