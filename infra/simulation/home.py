@@ -42,7 +42,7 @@ def write_policy(local: Local, hours: float) -> None:
 
 def log_to(path: Path) -> None:
     """What tasks, Spark and libraries log goes to a file; the screen is the journal's."""
-    logging.basicConfig(filename=path, level=logging.INFO, force=True)
+    logging.basicConfig(filename=path, level=logging.INFO, format="%(asctime)s %(name)s: %(message)s", force=True)
     with path.open("ab") as stream:
         os.dup2(stream.fileno(), sys.stderr.fileno())
 
