@@ -17,6 +17,22 @@ from darkroom.settings import Settings
 
 ROOT = Path(__file__).resolve().parents[2]
 
+# Libraries that nearly every task imports: loaded once, in the process that LocalExecutor's workers are forked from.
+# None of ours is among them: a task runs the code that is there when it starts.
+PRELOADED = (
+    "airflow",
+    "airflow.executors.local_executor",
+    "airflow.sdk.execution_time.task_runner",
+    "airflow.providers.apache.spark.operators.spark_submit",
+    "airflow.providers.standard.decorators.python",
+    "airflow.providers.standard.operators.hitl",
+    "airflow.providers.standard.operators.trigger_dagrun",
+    "minio",
+    "mlflow",
+    "pyarrow.parquet",
+    "pydantic_settings",
+)
+
 
 @dataclass(frozen=True)
 class Local:
@@ -161,6 +177,8 @@ def service_environment(local: Local) -> dict[str, str]:
         "DAG_PROCESSOR__REFRESH_INTERVAL": "30",
         "DAG_PROCESSOR__PARSING_PROCESSES": "1",
         "LOGGING__BASE_LOG_FOLDER": str(local.logs / "tasks"),
+        "SCHEDULER__MP_START_METHOD": "forkserver",
+        "SCHEDULER__MP_FORKSERVER_PRELOAD": ",".join(PRELOADED),
         "SCHEDULER__SCHEDULER_IDLE_SLEEP_TIME": "0.5",
         "USAGE_DATA_COLLECTION__ENABLED": "false",
     }

@@ -29,6 +29,7 @@ log = logging.getLogger(__name__)
 PER_DAY = 24  # a day of fewer than 20 is not looked at for drift
 ARCHIVE, GROWN = 400, 700  # files, at first and once more were labelled
 OUTAGE = 3
+AT_ONCE = 500  # images that doctors label, at most
 WORN_DAYS = 5  # until the scanner's tube is replaced
 LOOK_BACK = 7  # of reconcile, in days
 # When an event comes: on which day of a week, and after which share of anything longer.
@@ -222,7 +223,7 @@ class Story:
     def drop_feedback(self) -> int:
         """Doctors say what the images show that were classified and that nobody has labelled; how many these are."""
         known = set(self._labels(None))
-        told = [(image, label) for image, label in self._classified() if image not in known]
+        told = [(image, label) for image, label in self._classified() if image not in known][:AT_ONCE]
         now = datetime.now(UTC)
         self.hospital.tell(f"doctors-{now:%Y-%m-%d}", "dr-bo", now.isoformat(), told)
         self._accepted("eve", len(told))

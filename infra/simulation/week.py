@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 import random
 import time
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import psutil
@@ -34,19 +36,24 @@ def play_week(local: Local, story: Story) -> None:
         client = AirflowClient(local)
         client.ensure_pool("spark", 1, "One Spark job at a time on this machine.")
         client.wait_for_dags(_DAGS)
-        _Week(client, story).play()
+        _Week(client, story, local.home).play()
     finally:
         services.stop(local, lambda said: None)
 
 
 class _Week:
-    def __init__(self, client: AirflowClient, story: Story) -> None:
-        self.client, self.story, self.lake = client, story, story.lake
+    def __init__(self, client: AirflowClient, story: Story, home: Path) -> None:
+        self.client, self.story, self.lake, self.home = client, story, story.lake, home
         today = datetime.now(UTC).date()
         self.days = [today - timedelta(days=back) for back in range(7, 0, -1)]
         self._rng = random.Random(len(story.delivered))
 
     def play(self) -> None:
+        self._dates()
+        self._models()
+
+    def _dates(self) -> None:
+        """Seven dates: missed ones, some by hand, the last by the scheduler, and a late image."""
         story, dates = self.story, [day.isoformat() for day in self.days]
         for dt in dates:
             story.hospital.deliver(dt, PER_DAY)
@@ -79,7 +86,9 @@ class _Week:
         ]
         story.expect(not asked, f"no date to train, but a scheduled one by drift: {asked}")
 
-        # Newly labelled images: prepared, and trained on because the asset says so. Nobody answers, then someone does.
+    def _models(self) -> None:
+        """Newly labelled images are trained on because the asset says so; nobody answers, then someone does."""
+        story, before = self.story, champions.history(self.lake, DATASET)
         known = set(self._runs("train_model"))
         waiting = set(self._runs("promote_champion"))
         story.drop_feedback()
@@ -153,24 +162,28 @@ class _Week:
         self._finished("promote_champion", run_id)
 
     def _kill_a_spark_job(self) -> None:
-        def submitted() -> list[psutil.Process]:
-            found = []
-            for process in psutil.process_iter(["cmdline"]):
-                line = " ".join(process.info["cmdline"] or [])
-                if "jobs/predict.py" in line and self.lake.root in " ".join(process.environ().values()):
-                    found.append(process)
-            return found
+        """Kills the first job that is still at work at a random moment after it was submitted."""
 
-        victims = self._until(submitted, "a Spark job to kill")
-        after = self._rng.uniform(0, 6)
-        time.sleep(after)
-        for victim in victims:
-            for process in [*victim.children(recursive=True), victim]:
-                try:
-                    process.kill()
-                except psutil.NoSuchProcess:
-                    continue
+        def submitted() -> list[psutil.Process]:
+            return [one for one in psutil.process_iter() if self._is_ours(one)]
+
+        killed = False
+        while not killed:
+            jobs = self._until(submitted, "a Spark job to kill")
+            after = self._rng.uniform(0, 5)
+            time.sleep(after)
+            for job in jobs:
+                with suppress(psutil.NoSuchProcess):
+                    for process in [*job.children(recursive=True), job]:
+                        process.kill()
+                        killed = True
         self._note(0, "killed", f"The Spark job of a date was killed after {after:.1f} s; Airflow ran it again.")
+
+    def _is_ours(self, process: psutil.Process) -> bool:
+        with suppress(psutil.NoSuchProcess, psutil.AccessDenied):
+            line = " ".join(process.cmdline())
+            return "jobs/predict.py" in line and process.environ().get("DARKROOM_HOME") == str(self.home)
+        return False
 
     def _until(self, found: Any, what: str) -> Any:
         deadline = time.monotonic() + _PATIENCE
