@@ -88,7 +88,10 @@ def open_experiment(client: MlflowClient, dataset: str) -> str:
 
 
 def start_run(client: MlflowClient, experiment_id: str, name: str, identity: Mapping[str, str], **tags: str) -> str:
-    """Starts a run. A run with the same identity tags that never finished is ended, and named in ``retry_of``."""
+    """Starts a run. One with the same identity tags that never finished is named in ``retry_of``.
+
+    It is ended, and its children with it: where a whole run is done again, nobody else comes back for them.
+    """
     wanted = " and ".join(f"tags.`{key}` = '{value}'" for key, value in identity.items())
     dead = [
         run
@@ -98,6 +101,7 @@ def start_run(client: MlflowClient, experiment_id: str, name: str, identity: Map
     for run in dead:
         if run.info.status == "RUNNING":
             client.set_terminated(run.info.run_id, "FAILED")
+        end_running(client, run.info.run_id)
     retried = {RETRY_OF: dead[0].info.run_id} if dead else {}
     run = client.create_run(experiment_id, run_name=name, tags={**identity, **tags, **retried})
     return str(run.info.run_id)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -18,6 +17,7 @@ from darkroom.storage import FolderStorage
 from darkroom.tables import Table
 from infra.simulation.hospital import DATASET, FEED
 from infra.simulation.invariants import broken_invariants
+from training.tracking import open_client
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(900)]
 
@@ -50,14 +50,12 @@ def week(tmp_path_factory):
 
 
 @pytest.fixture
-def lake(week, tmp_path, monkeypatch):
-    """A copy of what the week has left, with MLflow's database; to be broken."""
+def lake(week, monkeypatch):
+    """What the week has left, in its place: a copy would have other tags. To be broken, and mended."""
     home, _ = week
-    shutil.copytree(home / "lake", tmp_path / "lake")
-    shutil.copy(home / "mlflow" / "mlflow.db", tmp_path / "mlflow.db")
-    monkeypatch.setenv("DARKROOM_MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path / 'mlflow.db'}")
+    monkeypatch.setenv("DARKROOM_MLFLOW_TRACKING_URI", f"sqlite:///{home / 'mlflow' / 'mlflow.db'}")
     get_settings.cache_clear()
-    yield FolderStorage(tmp_path / "lake")
+    yield FolderStorage(home / "lake")
     get_settings.cache_clear()
 
 
@@ -106,6 +104,14 @@ def it_notices_each_fault(week, lake):
     lake.delete(path)
     assert any(sentence.startswith("missing: ") for sentence in broken(lake, dates))
     lake.write(path, kept)
+
+    client = open_client()
+    run = client.create_run(client.search_experiments()[0].experiment_id)
+    assert f"the MLflow run {run.info.run_id} is RUNNING" in broken(lake, dates)
+    client.set_terminated(run.info.run_id)
+    told = f"the MLflow run {run.info.run_id} has ended well, and nothing on the lake names it"
+    assert broken(lake, dates) == [told]
+    client.delete_run(run.info.run_id)
 
     entry = contract.champion_entry(DATASET, 2)
     content = json.loads(lake.read(entry))
