@@ -29,7 +29,7 @@ log = logging.getLogger(__name__)
 PER_DAY = 24  # a day of fewer than 20 is not looked at for drift
 ARCHIVE, GROWN = 400, 700  # files, at first and once more were labelled
 OUTAGE = 3
-AT_ONCE = 500  # images that doctors label, at most
+AT_ONCE = 100  # images that doctors label, at most: more would outweigh the wrong labels that come later
 WORN_DAYS = 5  # until the scanner's tube is replaced
 LOOK_BACK = 7  # of reconcile, in days
 # When an event comes: on which day of a week, and after which share of anything longer.
