@@ -272,34 +272,6 @@ def it_scores_a_champion_whose_examples_are_not_there_from_the_bytes(world: dict
     lake.write(raw_blob("lamps", gone), data)
 
 
-def it_marks_a_dead_run_failed_and_names_it_in_the_new_one(world: dict[str, Any]) -> None:
-    client = tracking.open_client()
-    experiment = tracking.open_experiment(client, "lamps")
-    parent = tracking.start_run(client, experiment, "parent", {"darkroom.airflow_run": "http://airflow/run/9"})
-    identity = {tracking.PARENT: parent, "darkroom.config": "cnn"}
-    dead = tracking.start_run(client, experiment, "cnn", identity)
-    fresh = tracking.start_run(client, experiment, "cnn", identity)
-    assert client.get_run(dead).info.status == "FAILED"
-    assert client.get_run(fresh).data.tags["retry_of"] == dead
-    flow.close_runs(parent)
-    assert client.get_run(fresh).info.status == "FAILED"
-    assert client.get_run(parent).info.status == "FAILED"
-    second = tracking.start_run(client, experiment, "parent", {"darkroom.airflow_run": "http://airflow/run/9"})
-    assert client.get_run(second).data.tags["retry_of"] == parent
-    flow.close_runs(second)
-
-
-def it_ends_the_children_of_a_run_that_is_done_again_as_a_whole(world: dict[str, Any]) -> None:
-    client = tracking.open_client()
-    experiment = tracking.open_experiment(client, "lamps")
-    identity = {"darkroom.airflow_run": "http://airflow/run/10"}
-    parent = tracking.start_run(client, experiment, "parent", identity)
-    child = tracking.start_run(client, experiment, "cnn", {tracking.PARENT: parent, "darkroom.config": "cnn"})
-    again = tracking.start_run(client, experiment, "parent", identity)
-    assert [client.get_run(one).info.status for one in (parent, child, again)] == ["FAILED", "FAILED", "RUNNING"]
-    flow.close_runs(again)
-
-
 def it_repairs_the_alias_from_the_history(world: dict[str, Any]) -> None:
     client = tracking.open_client()
     client.delete_registered_model_alias("lamps", "champion")

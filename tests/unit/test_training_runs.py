@@ -1,0 +1,49 @@
+"""MLflow's runs of trainings that died, on a real tracking store."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from mlflow import MlflowClient
+
+from darkroom.settings import get_settings
+from training import flow, tracking
+
+pytestmark = pytest.mark.unit
+
+
+@pytest.fixture
+def client(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[MlflowClient]:
+    monkeypatch.setenv("DARKROOM_MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path / 'mlflow.db'}")
+    monkeypatch.chdir(tmp_path)
+    get_settings.cache_clear()
+    yield tracking.open_client()
+    get_settings.cache_clear()
+
+
+def it_marks_a_dead_run_failed_and_names_it_in_the_new_one(client: MlflowClient) -> None:
+    experiment = tracking.open_experiment(client, "lamps")
+    parent = tracking.start_run(client, experiment, "parent", {"darkroom.airflow_run": "http://airflow/run/9"})
+    identity = {tracking.PARENT: parent, "darkroom.config": "cnn"}
+    dead = tracking.start_run(client, experiment, "cnn", identity)
+    fresh = tracking.start_run(client, experiment, "cnn", identity)
+    assert client.get_run(dead).info.status == "FAILED"
+    assert client.get_run(fresh).data.tags["retry_of"] == dead
+    flow.close_runs(parent)
+    assert client.get_run(fresh).info.status == "FAILED"
+    assert client.get_run(parent).info.status == "FAILED"
+    second = tracking.start_run(client, experiment, "parent", {"darkroom.airflow_run": "http://airflow/run/9"})
+    assert client.get_run(second).data.tags["retry_of"] == parent
+    flow.close_runs(second)
+
+
+def it_ends_the_children_of_a_run_that_is_done_again_as_a_whole(client: MlflowClient) -> None:
+    experiment = tracking.open_experiment(client, "lamps")
+    identity = {"darkroom.airflow_run": "http://airflow/run/10"}
+    parent = tracking.start_run(client, experiment, "parent", identity)
+    child = tracking.start_run(client, experiment, "cnn", {tracking.PARENT: parent, "darkroom.config": "cnn"})
+    again = tracking.start_run(client, experiment, "parent", identity)
+    assert [client.get_run(one).info.status for one in (parent, child, again)] == ["FAILED", "FAILED", "RUNNING"]
+    flow.close_runs(again)
