@@ -17,7 +17,7 @@ from darkroom.palette import CLASS_COLORS
 from darkroom.storage import Storage
 from darkroom.tables import Table
 from infra.simulation.hospital import DATASET, FEED
-from infra.simulation.story import OUTAGE, WORN_DAYS, Entry, partition_of
+from infra.simulation.story import OUTAGE, WORN_DAYS, Entry
 
 _LOWEST_P = 1e-6
 # Lane, mark and words of each kind of entry; entries of other kinds are not drawn.
@@ -52,8 +52,8 @@ def draw_timeline(lake: Storage, journal: Sequence[Entry], dates: Sequence[str],
                 axes.axvspan(_edge(entry.day), _edge(end), color=GRID, alpha=0.22, linewidth=0, zorder=0)
             middle = entry.day + (end - entry.day) / 2
             words = "outage" if entry.kind == "outage" else "worn tube"
-            drift.annotate(
-                words, (_edge(middle), 0.97), xycoords=("data", "axes fraction"), ha="center", va="top", fontsize=8
+            events.annotate(
+                words, (_edge(middle), 0.99), xycoords=("data", "axes fraction"), ha="center", va="top", fontsize=8
             )
     locator = mdates.AutoDateLocator(minticks=5, maxticks=14)
     events.xaxis.set_major_locator(locator)
@@ -67,16 +67,25 @@ def _edge(day: date) -> float:
 
 
 def _rows(lake: Storage, axes: Any, days: Sequence[date]) -> None:
-    """Images of each date, by the version of the model whose rows stand."""
-    table = Table(lake, predictions_table(DATASET))
-    standing = [(day, (table.last_commit(partition_of(day.isoformat())) or {}).get("summary", {})) for day in days]
-    versions = sorted({str(one["model_version"]) for _, one in standing if one}, key=int)
-    for number, version in enumerate(versions):
-        mine = [(day, one["images"]) for day, one in standing if one and str(one["model_version"]) == version]
-        where, heights = [mdates.date2num(day) for day, _ in mine], [images for _, images in mine]
-        axes.bar(where, heights, 0.82, color=CLASS_COLORS[number], label=f"model version {version}")
+    """Images of each date, by the version of the model that wrote it first; hatched where another one did later."""
+    first: dict[str, str] = {}
+    standing: dict[str, tuple[str, int]] = {}
+    for commit in reversed(Table(lake, predictions_table(DATASET)).history()):  # oldest first
+        summary = (commit["metadata"] or {}).get("summary", {})
+        if commit["partition"] and "model_version" in summary:
+            dt, version = commit["partition"]["dt"], str(summary["model_version"])
+            first.setdefault(dt, version)
+            standing[dt] = version, summary["images"]
+    for number, version in enumerate(sorted(set(first.values()), key=int)):
+        mine = [day for day in days if first.get(day.isoformat()) == version]
+        where = [mdates.date2num(day) for day in mine]
+        heights = [standing[day.isoformat()][1] for day in mine]
+        hatches = ["" if standing[day.isoformat()][0] == version else "////" for day in mine]
+        color = CLASS_COLORS[number]
+        axes.bar(where, heights, 0.82, color=color, hatch=hatches, edgecolor="white", label=f"model version {version}")
     axes.set_ylabel("images classified")
-    axes.set_title("Each date's rows, by the model that wrote what stands now", loc="left", fontsize=10, color=INK)
+    title = "Each date's rows, by the model that wrote them first; hatched: classified again by another one"
+    axes.set_title(title, loc="left", fontsize=10, color=INK)
     axes.legend(loc="upper right", ncols=4, fontsize=8, frameon=False, bbox_to_anchor=(1, 1.25))
     tidy(axes)
 
