@@ -148,7 +148,7 @@ class Connection:
 
 def pause(number: int) -> None:
     """The wait before try ``number`` of a request: none before the first, then a growing one."""
-    if number > 1:
+    if number > 1:  # sleep(0) gives the processor away, once for every request
         time.sleep(_PAUSE_SECONDS * (2 ** (number - 1) - 1))
 
 

@@ -47,9 +47,9 @@ def _damage(lake: Storage) -> Iterable[str]:
 
 def _partitions(lake: Storage, model: str, feed: str, dates: Sequence[str]) -> Iterable[str]:
     table = Table(lake, contract.predictions_table(model))
-    for dt in dates:
-        partition = {"dt": dt, "feed": feed, "origin": contract.BATCH}
-        commit = table.last_commit(partition)
+    partitions = [{"dt": dt, "feed": feed, "origin": contract.BATCH} for dt in dates]
+    for partition, commit in zip(partitions, table.last_commits(partitions), strict=True):
+        dt = partition["dt"]
         if commit is None:
             yield f"{dt} was never classified"
             continue
@@ -92,7 +92,7 @@ def _champions(lake: Storage, model: str) -> Iterable[str]:
     entries = champions.history(lake, model)
     if [entry["number"] for entry in entries] != list(range(1, len(entries) + 1)):
         yield f"the champion history has gaps: {[entry['number'] for entry in entries]}"
-    said = _receipts(lake, model)
+    said = [one for one in _receipts(lake, model) if "verdict" in one]
     standing: list[dict[str, Any]] = []
     for entry in entries:
         if entry["kind"] == "withdrawn":
@@ -112,10 +112,9 @@ def _champions(lake: Storage, model: str) -> Iterable[str]:
 
 
 def _receipts(lake: Storage, model: str) -> list[dict[str, Any]]:
-    """What the gate said of each challenger."""
+    """What trainings left, and what the gate said of each challenger: the latter have a verdict."""
     folder = contract.training_reports(model, "receipts")
-    found = [json.loads(lake.read(blob.path)) for blob in lake.list(folder)]
-    return [one for one in found if "verdict" in one]
+    return [json.loads(lake.read(blob.path)) for blob in lake.list(folder)]
 
 
 def _mlflow(lake: Storage, model: str) -> Iterable[str]:
@@ -124,7 +123,7 @@ def _mlflow(lake: Storage, model: str) -> Iterable[str]:
     client = tracking.open_client()
     experiments = [one.experiment_id for one in client.search_experiments()]
     runs = {run.info.run_id: run for run in client.search_runs(experiments, max_results=1000)}
-    receipts = [json.loads(lake.read(blob.path)) for blob in lake.list(contract.training_reports(model, "receipts"))]
+    receipts = _receipts(lake, model)
     named = {one["run_id"] for one in receipts if "run_id" in one}
     parents = {one["evaluation"]["plan"]["parent_run_id"] for one in receipts if "verdict" in one}
     for run_id, run in runs.items():

@@ -29,7 +29,7 @@ def play_and_kill(task: str, arguments: dict[str, Any], now: datetime, seconds: 
         if line.strip() == _AT_WORK:
             break
     after = rng.uniform(0.05, 1.0) * seconds
-    time.sleep(after)
+    time.sleep(after)  # the moment of the kill, drawn at random: nothing is waited for
     ended = child.poll() is not None
     with suppress(psutil.NoSuchProcess):
         victims = [psutil.Process(child.pid), *psutil.Process(child.pid).children(recursive=True)]

@@ -109,7 +109,7 @@ class _Week:
             champion is not None and len(champions.history(self.lake, DATASET)) > len(before), "a new champion"
         )
         version = champion.version if champion else ""
-        self._note(6, "promoted", f"Asked again, ana approved in Airflow: version {version}.")
+        self._note(6, "promoted", f"Asked again, the admin approved in Airflow: version {version}.")
 
     def _note(self, day: int, kind: str, text: str) -> None:
         self.story.journal.append(Entry(self.days[day], kind, text))
@@ -171,7 +171,7 @@ class _Week:
         while not killed:
             jobs = self._until(submitted, "a Spark job to kill")
             after = self._rng.uniform(0, 5)
-            time.sleep(after)
+            time.sleep(after)  # the moment of the kill, drawn at random: nothing is waited for
             for job in jobs:
                 with suppress(psutil.NoSuchProcess):
                     for process in [*job.children(recursive=True), job]:
