@@ -13,6 +13,7 @@ import time
 import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
@@ -233,12 +234,13 @@ def _trained(source: Source, train: np.ndarray, val: np.ndarray, processes: int)
 
 
 def _fit(pixels: list[np.ndarray], train_truth: np.ndarray, val_truth: np.ndarray) -> tuple[bytes, float]:
-    from training.config import KerasConfig, load_config
+    from training.config import load_config
     from training.data import Examples
-    from training.keras_engine import train_keras
+    from training.keras_engine import to_onnx, train_network
+    from training.kinds.small_cnn import Config, network
 
     config = load_config("small_cnn")
-    assert isinstance(config, KerasConfig)
+    assert isinstance(config, Config)
 
     def examples(images: np.ndarray, truth: np.ndarray, weight: np.ndarray) -> Examples:
         names = [str(number) for number in range(len(truth))]
@@ -246,7 +248,7 @@ def _fit(pixels: list[np.ndarray], train_truth: np.ndarray, val_truth: np.ndarra
 
     weight = (len(train_truth) / (2 * np.bincount(train_truth)))[train_truth]
     parts = examples(pixels[0], train_truth, weight), examples(pixels[1], val_truth, np.ones(len(val_truth)))
-    graph = train_keras(config, *parts, SEED).graph
+    graph = to_onnx(train_network(config, partial(network, config.model), *parts, SEED)[0])
     info = PackageInfo(
         classes=CLASSES,
         positive_class=CLASSES[1],

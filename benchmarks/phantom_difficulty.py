@@ -13,6 +13,7 @@ import os
 import sys
 import time
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -113,9 +114,10 @@ def small_cnn(sample: Sample, seed: int) -> float:
     import onnxruntime
     from sklearn.metrics import balanced_accuracy_score
 
-    from training.config import KerasConfig, load_config
+    from training.config import load_config
     from training.data import Examples
-    from training.keras_engine import train_keras
+    from training.keras_engine import to_onnx, train_network
+    from training.kinds.small_cnn import Config, network
 
     def examples(part: str) -> Examples:
         pixels, classes = sample.of(part)
@@ -125,8 +127,8 @@ def small_cnn(sample: Sample, seed: int) -> float:
         return Examples(names, pixels[..., None], classes, weight, ones, names, ("NORMAL", "PNEUMONIA"))
 
     config = load_config("small_cnn")
-    assert isinstance(config, KerasConfig)
-    graph = train_keras(config, examples("train"), examples("val"), seed).graph
+    assert isinstance(config, Config)
+    graph = to_onnx(train_network(config, partial(network, config.model), examples("train"), examples("val"), seed)[0])
     session = onnxruntime.InferenceSession(graph, providers=["CPUExecutionProvider"])
     test = examples("test")
     probabilities = session.run(None, {session.get_inputs()[0].name: test.pixels})[0]

@@ -95,7 +95,7 @@ def in_one_process(home: Path, images: int) -> tuple[dict[str, float], dict[str,
         from spark_apps.jobs import manifest, predict, preprocess, validate
         from training import flow
         from training.config import load_config
-        from training.jobs import train_mllib
+        from training.jobs import train as train_job
     with apart.span("Spark session"):
         stack = ExitStack()
         stack.enter_context(sessions.spark_session("warm")).range(10).count()
@@ -117,8 +117,8 @@ def in_one_process(home: Path, images: int) -> tuple[dict[str, float], dict[str,
     plan = work.run("plan", flow.plan, lake, {**chosen, "configs": form.configs})
     tasks = {task["name"]: task for task in plan["configs"]}
     results = [
-        work.run("train_keras", flow.train, lake, tasks["small_cnn"]),
-        work.run("train_spark", train_mllib.train, tasks["logistic_regression"]),
+        work.run("train", flow.train, lake, tasks["small_cnn"]),
+        work.run("train_spark", train_job.train, tasks["logistic_regression"]),
     ]
     evaluation = work.run("evaluate", flow.evaluate, lake, {"plan": plan, "results": results})
     verdict = work.run("gate", flow.decide, lake, evaluation)

@@ -43,18 +43,18 @@ def train_model() -> None:
         job="spark_apps.jobs.preprocess",
         request={key: planned[key] for key in ("dataset", "version", "split_id", "transforms")},
     )
-    keras_tasks = flows.configs_of.override(task_id="keras_configs")("keras", planned["configs"])
-    spark_tasks = flows.configs_of.override(task_id="spark_configs")("mllib", planned["configs"])
-    keras = flows.train_keras.expand(config=keras_tasks)
-    spark = SparkJobOperator.partial(
+    python_tasks = flows.configs_of.override(task_id="python_configs")("python", planned["configs"])
+    spark_tasks = flows.configs_of.override(task_id="spark_configs")("spark", planned["configs"])
+    trained = flows.train.expand(config=python_tasks)
+    trained_in_spark = SparkJobOperator.partial(
         **SPARK,
         task_id="train_spark",
-        job="training.jobs.train_mllib",
+        job="training.jobs.train",
         map_index_template="{{ task.request['name'] }}",
     ).expand(request=spark_tasks)
-    examples >> [keras, spark]
+    examples >> [trained, trained_in_spark]
     StartRun.partial(task_id="train_others", trigger_dag_id="train_model").expand(conf=flows.other_datasets())
-    verdict = flows.gate(flows.evaluate(planned, keras, spark.output))
+    verdict = flows.gate(flows.evaluate(planned, trained, trained_in_spark.output))
     StartRun.partial(task_id="ask_approval", trigger_dag_id="promote_champion").expand(conf=flows.to_approve(verdict))
     flows.promote(verdict) >> flows.close_runs().as_teardown()
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-from training.config import AugmentationOptions
+from training.network import AugmentationOptions
 
 
 def random_changes(

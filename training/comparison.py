@@ -69,8 +69,8 @@ def comparison_page(
             page.figure(svg(chart), f"{m.config}: true against predicted", alt, half=True)
     page.section("How they were trained")
     page.table(
-        ["config", "engine", "threshold", "seconds", "MLflow run", "package"],
-        [[r["config"], r["engine"], r["threshold"], r["seconds"], r["run_id"], r["package_id"][:12]] for r in results],
+        ["config", "kind", "threshold", "seconds", "MLflow run", "package"],
+        [[r["config"], r["kind"], r["threshold"], r["seconds"], r["run_id"], r["package_id"][:12]] for r in results],
     )
     for name, address in plan["links"].items():
         if address.startswith("http"):

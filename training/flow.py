@@ -6,9 +6,11 @@ Heavy libraries are imported by the step that needs them, and no other.
 from __future__ import annotations
 
 import logging
+import time
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -21,12 +23,10 @@ from darkroom.retraining import Asker
 from darkroom.settings import get_settings
 from darkroom.storage import Storage
 from training import receipts
-from training.config import KerasConfig, known_configs, load_config
-from training.data import class_names, read_examples, read_split
+from training.config import known_configs, load_config
+from training.data import class_names, read_split
+from training.kinds import Job, kind_of
 from training.policy import gate_policy
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 log = logging.getLogger(__name__)
 
@@ -88,7 +88,8 @@ def plan(lake: Storage, request: dict[str, Any], now: datetime | None = None) ->
             tasks.append(
                 {
                     "name": config.name,
-                    "engine": config.engine,
+                    "kind": config.kind,
+                    "runs_in": kind_of(config.kind).RUNS_IN,
                     "transform": config.transform.model_dump(mode="json"),
                     "seed": seed,
                     "key": key,
@@ -134,38 +135,10 @@ def _why_not_now(lake: Storage, model: str, asker: Asker, run: str, now: datetim
 
 
 def train(lake: Storage, task: dict[str, Any]) -> dict[str, Any]:
-    """Trains one Keras config in this process; see ``train_task``."""
-    config = load_config(task["name"])
-    if not isinstance(config, KerasConfig):
-        raise InvalidRequest(
-            f"{config.name} is trained by {config.engine}, not by Keras. Submit training/jobs instead."
-        )
+    """Trains one config of a plan: an MLflow run around its kind's fit, the package, metrics on val, a receipt.
 
-    def fit(on_step: Callable[..., None]) -> tuple[bytes, dict[str, Any]]:
-        from training.keras_engine import train_keras
-
-        split = read_split(lake, task["dataset"], task["split_id"])
-        train_part = read_examples(lake, task["dataset"], split, "train", config.transform)
-        val_part = read_examples(lake, task["dataset"], split, "val", config.transform)
-        trained = train_keras(config, train_part, val_part, task["seed"], on_step)
-        facts = {"fit_seconds": trained.seconds, "best_epoch": trained.best_epoch, "parameters": trained.parameters}
-        return trained.graph, facts
-
-    return train_task(lake, task, fit)
-
-
-def train_task(
-    lake: Storage,
-    task: dict[str, Any],
-    fit: Callable[[Callable[..., None]], tuple[bytes, dict[str, Any]]],
-) -> dict[str, Any]:
-    """What every engine shares: an MLflow run around ``fit``, then the package, its metrics on val, and a receipt.
-
-    ``fit(on_step)`` returns the ONNX graph and a few numbers about the fit; it calls ``on_step(step, metrics)``.
     A run that died before is marked FAILED and named in ``retry_of``. Trained before: the earlier result is returned.
     """
-    import time
-
     from training import tracking
     from training.packaging import build_package
     from training.registry import log_package
@@ -187,14 +160,19 @@ def train_task(
         log.info("MLflow run %s", tracking.run_page(task["experiment_id"], run_id) or run_id)
         with tracking.active(run_id):
             tracking.log_parameters(client, run_id, config.model_dump(mode="json") | {"seed": task["seed"]})
-            graph, facts = fit(lambda step, values: tracking.log_step(client, run_id, step, values))
-            built = build_package(lake, task, config, graph)
-            tracking.log_step(client, run_id, 0, built.metrics("val_") | facts)
+            split = read_split(lake, task["dataset"], task["split_id"])
+
+            def on_step(step: int, values: Mapping[str, float]) -> None:
+                tracking.log_step(client, run_id, step, values)
+
+            fitted = kind_of(config.kind).fit(Job(lake, task["dataset"], split, config, task["seed"], on_step))
+            built = build_package(lake, task, config, fitted)
+            tracking.log_step(client, run_id, 0, built.metrics("val_") | dict(fitted.facts))
             tracking.log_figures(run_id, built.figures("val"))
             model_id = log_package(lake, built.path, built.package_id)
     result = {
         "config": config.name,
-        "engine": config.engine,
+        "kind": config.kind,
         "run_id": run_id,
         "model_id": model_id,
         "package": built.path,

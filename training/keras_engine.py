@@ -6,7 +6,6 @@ import logging
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,32 +13,34 @@ import numpy as np
 
 from darkroom.metrics import balanced_accuracy, confusion
 from training.augment import augment_batch, random_changes
-from training.config import KerasConfig
+from training.batch_norm import STATISTICS_IMAGES, settle_statistics
 from training.data import Examples
-from training.keras_model import STATISTICS_IMAGES, settle_statistics, small_cnn
+from training.kinds import Fitted, Job
+from training.network import NetworkConfig
 
 log = logging.getLogger(__name__)
 
 READ_AHEAD = 8  # batches
 OnEpoch = Callable[[int, Mapping[str, float]], None]
+Build = Callable[[tuple[int, ...], int, int], Any]
 
 
-@dataclass(frozen=True)
-class Trained:
-    """A trained network: its ONNX graph, metrics of each epoch (1 ..), the epoch kept, seconds, parameters."""
-
-    graph: bytes
-    history: list[dict[str, float]]
-    best_epoch: int
-    seconds: float
-    parameters: int
+def fit_network(job: Job, build: Build) -> Fitted:
+    """Trains what ``build`` makes on the job's train and val, and hands it over as an ONNX graph."""
+    model, history, best_epoch, seconds = train_network(
+        job.config, build, job.examples("train"), job.examples("val"), job.seed, job.on_step
+    )
+    facts = {"fit_seconds": seconds, "best_epoch": best_epoch, "parameters": model.count_params()}
+    return Fitted(to_onnx(model), facts, history)
 
 
-def train_keras(
-    config: KerasConfig, train: Examples, val: Examples, seed: int, on_epoch: OnEpoch | None = None
-) -> Trained:
-    """Fits the network to ``train`` and keeps the weights with the lowest loss on ``val``.
+def train_network(
+    config: NetworkConfig, build: Build, train: Examples, val: Examples, seed: int, on_epoch: OnEpoch | None = None
+) -> tuple[Any, list[dict[str, float]], int, float]:
+    """Fits a network to ``train`` and keeps the weights with the lowest loss on ``val``.
 
+    ``build(shape, classes, seed)`` gives a keras.Model: uint8[N, H, W, C] -> (probabilities, embedding).
+    Returns it trained, the metrics of each epoch (1 ..), the epoch that was kept, and the seconds it took.
     The loss on val weighs every class alike, as training does where classes are rebalanced. ``on_epoch`` receives
     the epoch's number (from 1) and its metrics. The same inputs and seed give the same weights on one machine.
     """
@@ -48,7 +49,7 @@ def train_keras(
 
     tf.config.experimental.enable_op_determinism()
     keras.utils.set_random_seed(seed)
-    model = small_cnn(config.model, train.pixels.shape[1:], len(train.classes), seed)
+    model = build(train.pixels.shape[1:], len(train.classes), seed)
     classifier = keras.Model(model.inputs[0], model.outputs[0])
     shown = int(train.copies.sum())
     steps = max(1, round(shown / config.batch_size))
@@ -76,10 +77,10 @@ def train_keras(
     classifier.set_weights(watcher.best_weights)
     seconds = time.monotonic() - started
     log.info("Kept epoch %s of %s after %.1f s", watcher.best_epoch, len(watcher.history), seconds)
-    return Trained(to_onnx(model), watcher.history, watcher.best_epoch, seconds, model.count_params())
+    return model, watcher.history, watcher.best_epoch, seconds
 
 
-def training_dataset(config: KerasConfig, train: Examples, seed: int, steps: int) -> Any:
+def training_dataset(config: NetworkConfig, train: Examples, seed: int, steps: int) -> Any:
     """An endless tf.data.Dataset of (uint8 pixels, one-hot truth, weight) batches, augmented, read ahead.
 
     Each epoch shows every image ``copies`` times in a new order. A batch is one gather from one array and is
@@ -108,7 +109,7 @@ def training_dataset(config: KerasConfig, train: Examples, seed: int, steps: int
     return tf.data.Dataset.from_generator(batches, output_signature=signature).prefetch(READ_AHEAD)
 
 
-def _optimizer(config: KerasConfig, steps: int) -> Any:
+def _optimizer(config: NetworkConfig, steps: int) -> Any:
     import keras
 
     total = steps * config.epochs
@@ -134,7 +135,7 @@ def _some(pixels: np.ndarray, seed: int) -> np.ndarray:
     return pixels[np.sort(chosen)]
 
 
-def _watcher(config: KerasConfig, seen: np.ndarray, val: Examples, on_epoch: OnEpoch | None) -> Any:
+def _watcher(config: NetworkConfig, seen: np.ndarray, val: Examples, on_epoch: OnEpoch | None) -> Any:
     """The callback that measures val, tells the log, keeps the best weights and stops in time."""
     import keras
 

@@ -12,8 +12,9 @@ from darkroom.codedigest import code_digest
 from darkroom.metrics import choose_threshold, flat_metrics, score
 from darkroom.model import PackageInfo, load_package, pack, write_package
 from darkroom.storage import Storage
-from training.config import KerasConfig, MllibConfig
+from training.config import TrainingConfig
 from training.data import read_examples, read_split
+from training.kinds import Fitted
 from training.plots import confusion_figure, roc_figure
 from training.reference import val_reference
 
@@ -39,7 +40,7 @@ class Built:
         return figures_of(part, self.info, self.val, self.truth, self.probabilities)
 
 
-def build_package(lake: Storage, task: Mapping[str, Any], config: KerasConfig | MllibConfig, graph: bytes) -> Built:
+def build_package(lake: Storage, task: Mapping[str, Any], config: TrainingConfig, fitted: Fitted) -> Built:
     """Chooses the threshold on val, measures, and writes the package with what drift is measured from."""
     split = read_split(lake, task["dataset"], task["split_id"])
     val = read_examples(lake, task["dataset"], split, "val", config.transform)
@@ -62,7 +63,7 @@ def build_package(lake: Storage, task: Mapping[str, Any], config: KerasConfig | 
         seed=task["seed"],
         input_shape=config.transform.shape,
     )
-    model = load_package(lake, pack(info, graph), threads=THREADS)
+    model = load_package(lake, pack(info, fitted.graph), threads=THREADS)
     probabilities = model.predict(val.pixels)
     threshold = None
     if positive is not None:
@@ -71,7 +72,7 @@ def build_package(lake: Storage, task: Mapping[str, Any], config: KerasConfig | 
     measured = score(val.truth, probabilities, classes, positive, threshold)
     info = info.model_copy(update={"threshold": threshold, "metrics": measured})
     reference = val_reference(lake, model, info, split, val, probabilities)
-    path, package_id = write_package(lake, task["model"], info, graph, reference)
+    path, package_id = write_package(lake, task["model"], info, fitted.graph, reference)
     return Built(path, package_id, info, measured, val.truth, probabilities)
 
 

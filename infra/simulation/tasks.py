@@ -22,7 +22,7 @@ from darkroom_airflow.links import run_url
 from darkroom.storage import open_lake
 from darkroom.writer import RUN_VARIABLE
 from spark_apps.jobs import manifest, predict, preprocess, validate
-from training.jobs import train_mllib
+from training.jobs import train as train_job
 
 
 @dataclass(frozen=True)
@@ -90,9 +90,9 @@ def train(
         return {"waits": str(wait)}
     try:
         preprocess.make({name: plan[name] for name in ("dataset", "version", "split_id", "transforms")})
-        keras = [flows.train_keras.function(task) for task in flows.configs_of.function("keras", plan["configs"])]
-        spark = [train_mllib.train(task) for task in flows.configs_of.function("mllib", plan["configs"])]
-        verdict = flows.gate.function(flows.evaluate.function(plan, keras, spark))
+        trained = [flows.train.function(task) for task in flows.configs_of.function("python", plan["configs"])]
+        in_spark = [train_job.train(task) for task in flows.configs_of.function("spark", plan["configs"])]
+        verdict = flows.gate.function(flows.evaluate.function(plan, trained, in_spark))
         asks = flows.to_approve.function(verdict)
         try:
             promoted = flows.promote.function(verdict, outlet_events=OutletEventAccessors())

@@ -163,25 +163,25 @@ def _published(triggering_asset_events: Any) -> list[dict[str, Any]]:
 
 
 @work
-def configs_of(engine: str, tasks: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The configs of one engine that are not trained yet."""
-    return [task for task in tasks if task["engine"] == engine and not task["trained"]]
+def configs_of(runs_in: str, tasks: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The configs that are not trained yet, of the kinds that run in a plain task ("python") or in a Spark driver."""
+    return [task for task in tasks if task["runs_in"] == runs_in and not task["trained"]]
 
 
 @work(map_index_template="{{ task.op_kwargs['config']['name'] }}")
-def train_keras(config: dict[str, Any]) -> dict[str, Any]:
-    """Trains one Keras config in this process."""
+def train(config: dict[str, Any]) -> dict[str, Any]:
+    """Trains one config in this process."""
     from training import flow
 
     return flow.train(open_lake(), config)
 
 
 @work(trigger_rule="none_failed_min_one_success")
-def evaluate(plan: dict[str, Any], keras: Any, spark: Any) -> dict[str, Any]:
+def evaluate(plan: dict[str, Any], trained: Any, in_spark: Any) -> dict[str, Any]:
     """Chooses the challenger on val, scores every config on test, and draws the comparison."""
     from training import flow
 
-    return flow.evaluate(open_lake(), {"plan": plan, "results": [*(keras or []), *(spark or [])]})
+    return flow.evaluate(open_lake(), {"plan": plan, "results": [*(trained or []), *(in_spark or [])]})
 
 
 @work

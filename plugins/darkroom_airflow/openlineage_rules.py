@@ -135,11 +135,11 @@ RULES: dict[str, Rule] = {
     # train_model
     "plan": lambda known: ([_images(known), _split(known)], [_run(known, "parent_run_id")]),
     "configs_of": lambda known: (_each(_split, part(known, "tasks")), []),
-    "train_keras": lambda known: (
+    "train": lambda known: (
         [_split(known["config"]), *_examples(known["config"])] if "config" in known else [],
         [_package(known), _run(known)],
     ),
-    "training.jobs.train_mllib": lambda known: ([_split(known), *_examples(known)], [_package(known), _run(known)]),
+    "training.jobs.train": lambda known: ([_split(known), *_examples(known)], [_package(known), _run(known)]),
     "evaluate": _evaluation,
     "gate": _judgement,
     "promote": _promotion,

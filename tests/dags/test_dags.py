@@ -97,7 +97,7 @@ def it_has_a_rule_for_openlineage_for_every_task(dags):
 
 
 def it_gates_before_it_promotes(dags):
-    chain = ["ensure_examples", "train_keras", "evaluate", "gate", "promote", "close_runs"]
+    chain = ["ensure_examples", "train", "evaluate", "gate", "promote", "close_runs"]
     assert set(itertools.pairwise(chain)) <= arrows(dags["train_model"])
 
 

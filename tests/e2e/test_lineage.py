@@ -15,7 +15,7 @@ from tests.e2e.conftest import ROOT
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(1200), pytest.mark.usefixtures("demo")]
 
 # They only decide what is done: nothing that is kept comes out of them.
-DECIDES = {"check_request", "keras_configs", "spark_configs", "other_datasets", "to_approve"}
+DECIDES = {"check_request", "python_configs", "spark_configs", "other_datasets", "to_approve"}
 DECIDES |= {"find_feeds", "find_partitions", "alert", "train_others"}
 
 
@@ -61,8 +61,8 @@ def it_joins_the_tasks_by_the_tables_between_them(running, events):
         (("prepare_dataset", "download"), ("prepare_dataset", "manifest")),
         (("prepare_dataset", "manifest"), ("prepare_dataset", "split")),
         (("prepare_dataset", "split"), ("prepare_dataset", "preprocess")),
-        (("prepare_dataset", "preprocess"), ("train_model", "train_keras")),
-        (("train_model", "train_keras"), ("train_model", "evaluate")),
+        (("prepare_dataset", "preprocess"), ("train_model", "train")),
+        (("train_model", "train"), ("train_model", "evaluate")),
         (("train_model", "gate"), ("train_model", "promote")),
         (("train_model", "promote"), ("batch_inference", "summarise")),
         (("batch_inference", "predict"), ("monitor_drift", "check")),

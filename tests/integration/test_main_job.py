@@ -86,7 +86,7 @@ def it_goes_from_images_to_predictions_of_one_date(lake, tmp_path):
     submit("spark_apps/jobs/preprocess.py", {**chosen, "transforms": transforms}, tmp_path / "c")
 
     plan = flow.plan(lake, {**chosen, "configs": [CONFIG]})
-    trained = submit("training/jobs/train_mllib.py", plan["configs"][0], tmp_path / "d")
+    trained = submit("training/jobs/train.py", plan["configs"][0], tmp_path / "d")
     evaluation = flow.evaluate(lake, {"plan": plan, "results": [trained]})
     verdict = flow.decide(lake, evaluation)
     # So few images may not convince the gate. What is shown here is storage: the verdict is set aside.

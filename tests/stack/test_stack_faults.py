@@ -20,7 +20,7 @@ KILLS = [
     ("prepare_dataset", "manifest", 20, "spark-worker"),
     ("prepare_dataset", "validate", 5, "postgres"),
     ("prepare_dataset", "preprocess", 25, "s3"),
-    ("train_model", "train_keras", 6, "mlflow"),
+    ("train_model", "train", 6, "mlflow"),
 ]
 OF_A_DATASET = {"version", "split_id", "uri"}  # what names the dataset or the split itself
 

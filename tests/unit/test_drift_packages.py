@@ -28,7 +28,7 @@ from training.packaging import build_package
 
 pytestmark = pytest.mark.unit
 
-CONFIG = parse_config({"name": "by_hand", "engine": "mllib", "transform": TRANSFORM.model_dump()})
+CONFIG = parse_config({"name": "by_hand", "kind": "mllib_logistic_regression", "transform": TRANSFORM.model_dump()})
 
 
 def packaged(lake: Storage, measured: bool = True) -> Any:

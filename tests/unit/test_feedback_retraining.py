@@ -24,13 +24,13 @@ from tests.packages import TRANSFORM, png
 from tests.suites.feedback import DATASET, NOW, classified
 from tests.suites.prepared import fetched, prepare, splits_of
 from training import config, flow
-from training.data import read_examples, read_split
+from training.kinds import Fitted, Job, mllib_logistic_regression
 from training.linear_graph import linear_graph
 
 pytestmark = pytest.mark.unit
 
-# No DAG's config: "engine: mllib" says which options it has. It is fitted in this process, see ``fitted``.
-MEANS = "engine: mllib\ntransform: {width: 16, height: 16}\n"
+# Its fit is replaced by one that needs no Spark, see ``between_means``.
+MEANS = "kind: mllib_logistic_regression\ntransform: {width: 16, height: 16}\n"
 GRAY = {"bright": 170, "dim": 115, "dark": 60}
 TRUE = {"bright": "BRIGHT", "dim": "BRIGHT", "dark": "DARK"}
 KINDS = [*["bright"] * 4, *["dark"] * 3, "dim"]
@@ -41,19 +41,15 @@ def squares(count: int, seed: int) -> list[tuple[str, bytes]]:
     return [(kind := KINDS[n % len(KINDS)], png(GRAY[kind], seed + n)) for n in range(count)]
 
 
-def fitted(lake: Storage, task: dict[str, Any]) -> dict[str, Any]:
-    """Trains as every engine does, but for the fit: the gray in the middle of both classes' nearest images."""
-
-    def fit(on_step: Any) -> tuple[bytes, dict[str, Any]]:
-        split = read_split(lake, task["dataset"], task["split_id"])
-        part = read_examples(lake, task["dataset"], split, TRAIN, TRANSFORM)
-        means = part.pixels.mean(axis=(1, 2, 3)) / 255
-        bright, dark = means[part.truth == 0], means[part.truth == 1]
-        border, features = (bright.min() + dark.max()) / 2, int(np.prod(TRANSFORM.shape))
-        weights = np.stack([np.full(features, 40 / features), np.full(features, -40 / features)])
-        return linear_graph(weights, np.array([-40 * border, 40 * border]), TRANSFORM.shape), {"border": border}
-
-    return flow.train_task(lake, task, fit)
+def between_means(job: Job) -> Fitted:
+    """In place of the kind's own fit: the gray in the middle of both classes' nearest images."""
+    part = job.examples(TRAIN)
+    means = part.pixels.mean(axis=(1, 2, 3)) / 255
+    bright, dark = means[part.truth == 0], means[part.truth == 1]
+    border, features = (bright.min() + dark.max()) / 2, int(np.prod(TRANSFORM.shape))
+    weights = np.stack([np.full(features, 40 / features), np.full(features, -40 / features)])
+    graph = linear_graph(weights, np.array([-40 * border, 40 * border]), TRANSFORM.shape)
+    return Fitted(graph, {"border": border})
 
 
 def with_examples(lake: Storage, request: dict[str, Any]) -> dict[str, Any]:
@@ -78,7 +74,7 @@ def with_examples(lake: Storage, request: dict[str, Any]) -> dict[str, Any]:
 def retrained(lake: Storage, request: dict[str, Any]) -> dict[str, Any]:
     """What train_model does on a new version: plan, train, evaluate, gate, and promote what passed."""
     plan = flow.plan(lake, with_examples(lake, request), now=NOW)
-    results = [fitted(lake, task) for task in plan["configs"]]
+    results = [flow.train(lake, task) for task in plan["configs"]]
     verdict = flow.decide(lake, flow.evaluate(lake, {"plan": plan, "results": results}))
     if verdict["verdict"] == "promote":
         flow.promote(lake, verdict)
@@ -104,6 +100,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Any]]:
     (folder / "configs").mkdir()
     (folder / "configs" / "means.yaml").write_text(MEANS)
     patch.setattr(config, "CONFIG_FOLDER", folder / "configs")
+    patch.setattr(mllib_logistic_regression, "fit", between_means)
     lake = open_storage(str(folder / "lake"))
 
     known = squares(240, seed=0)

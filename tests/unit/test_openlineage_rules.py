@@ -133,7 +133,7 @@ def it_sees_arguments_by_place_and_by_name_and_believes_the_request_first(rules)
     task = flows.split("lamps", version="v1", options={}).operator
     assert task.lineage_request() == {"dataset": "lamps", "version": "v1", "options": {}}
     asked = {"config": {"dataset": "lamps", "split_id": "s1", "transform": SMALL}}
-    read, _ = rules.paths_of("train_keras", asked, {"config": "small_cnn", "package": "packages/lamps/a.zip"})
+    read, _ = rules.paths_of("train", asked, {"config": "small_cnn", "package": "packages/lamps/a.zip"})
     assert read[0] == "tables/lamps/splits/split_id=s1"
 
 

@@ -128,7 +128,7 @@ def it_configures_sessions_for_images_and_hashes() -> None:
 def it_gives_training_the_settings_of_every_other_job(monkeypatch: pytest.MonkeyPatch) -> None:
     from pyspark.sql import SparkSession
 
-    from training.jobs import train_mllib
+    from training.mllib import session
 
     seen: dict[str, str] = {}
 
@@ -141,7 +141,7 @@ def it_gives_training_the_settings_of_every_other_job(monkeypatch: pytest.Monkey
 
     monkeypatch.delenv("PYSPARK_GATEWAY_PORT", raising=False)
     monkeypatch.setattr(SparkSession.Builder, "getOrCreate", stop)
-    with pytest.raises(Stopped), train_mllib.session():
+    with pytest.raises(Stopped), session():
         pass
     batch = "spark.sql.execution.arrow.maxRecordsPerBatch"
     assert seen.pop(batch) == "512"

@@ -20,7 +20,7 @@ from training.comparison import gate_page
 
 pytestmark = pytest.mark.unit
 
-OPTIONS = {"engine": "keras", "model": {"filters": [8, 16], "dropout": 0.2}, "epochs": 4}
+OPTIONS = {"kind": "small_cnn", "model": {"filters": [8, 16], "dropout": 0.2}, "epochs": 4}
 
 
 def champion_with(lake: Storage, **details: Any) -> champions.Champion:
@@ -65,7 +65,7 @@ def it_counts_what_changed_in_the_data(lake: Storage) -> None:
 
 def it_names_each_option_that_differs(lake: Storage) -> None:
     plan = write_dataset(lake, "lamps", [])
-    options = {"engine": "keras", "model": {"filters": [8, 32], "dropout": 0.2}, "seed": 3}
+    options = {"kind": "small_cnn", "model": {"filters": [8, 32], "dropout": 0.2}, "seed": 3}
     changes = changes_since(lake, plan, {"options": options}, champion_with(lake, code_digest="another"))
     assert changes["config"] == [["epochs", 4, None], ["model.filters", [8, 16], [8, 32]], ["seed", None, 3]]
     assert changes["data"] == {}

@@ -8,7 +8,7 @@ import pytest
 from pydantic import ValidationError
 
 from darkroom.errors import InvalidRequest
-from training.config import CONFIG_FOLDER, KerasConfig, MllibConfig, known_configs, load_config, parse_config
+from training.config import CONFIG_FOLDER, known_configs, load_config, parse_config
 
 pytestmark = pytest.mark.unit
 
@@ -16,8 +16,8 @@ pytestmark = pytest.mark.unit
 def it_loads_the_two_that_come_with_it() -> None:
     assert known_configs() == ["logistic_regression", "small_cnn"]
     cnn, linear = load_config("small_cnn"), load_config("logistic_regression")
-    assert isinstance(cnn, KerasConfig)
-    assert isinstance(linear, MllibConfig)
+    assert cnn.kind == "small_cnn"
+    assert linear.kind == "mllib_logistic_regression"
     assert cnn.transform.shape == (64, 64, 1)
     assert linear.transform.shape == (32, 32, 1)
     assert cnn.primary_metric == linear.primary_metric == "balanced_accuracy"
@@ -31,10 +31,10 @@ def it_names_the_known_ones_when_asked_for_another() -> None:
 
 
 def it_changes_its_digest_with_any_option() -> None:
-    base = parse_config({"name": "a", "engine": "keras"})
-    assert base.digest == parse_config({"name": "a", "engine": "keras", "epochs": base.model_dump()["epochs"]}).digest
+    base = parse_config({"name": "a", "kind": "small_cnn"})
+    assert base.digest == parse_config({"name": "a", "kind": "small_cnn", "epochs": base.model_dump()["epochs"]}).digest
     for change in ({"seed": 1}, {"model": {"dropout": 0.3}}, {"transform": {"width": 32}}, {"positive_class": "x"}):
-        assert parse_config({"name": "a", "engine": "keras", **change}).digest != base.digest
+        assert parse_config({"name": "a", "kind": "small_cnn", **change}).digest != base.digest
 
 
 def it_cannot_be_changed() -> None:
@@ -45,18 +45,20 @@ def it_cannot_be_changed() -> None:
 @pytest.mark.parametrize(
     ("text", "told"),
     [
-        ("engine: keras\nepoch: 3", "epoch"),
-        ("engine: torch", "engine"),
-        ("{}", "engine"),
+        ("kind: small_cnn\nepoch: 3", "epoch"),
+        ("kind: torch", "'torch'.*mllib_logistic_regression, small_cnn"),
+        ("kind: ../config", "one of"),
+        ("kind: [small_cnn]", "one of"),
+        ("{}", "kind None"),
         ("- a", "Expected a mapping"),
         ("a: [", "not YAML"),
-        ("engine: keras\nname: other", "calls itself 'other'"),
-        ("engine: keras\nepochs: 0", "epochs"),
-        ("engine: keras\nmodel: {filters: []}", "filters"),
-        ("engine: keras\ntransform: {width: 0}", "width"),
-        ("engine: mllib\nregularization: []", "regularization"),
-        ("engine: mllib\nepochs: 3", "epochs"),
-        ("engine: keras\nprimary_metric: vibes", "primary_metric"),
+        ("kind: small_cnn\nname: other", "calls itself 'other'"),
+        ("kind: small_cnn\nepochs: 0", "epochs"),
+        ("kind: small_cnn\nmodel: {filters: []}", "filters"),
+        ("kind: small_cnn\ntransform: {width: 0}", "width"),
+        ("kind: mllib_logistic_regression\nregularization: []", "regularization"),
+        ("kind: mllib_logistic_regression\nepochs: 3", "epochs"),
+        ("kind: small_cnn\nprimary_metric: vibes", "primary_metric"),
     ],
 )
 def it_refuses_a_wrong_file(tmp_path: Path, text: str, told: str) -> None:

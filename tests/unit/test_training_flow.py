@@ -18,20 +18,20 @@ from darkroom.settings import get_settings
 from darkroom.storage import Storage, open_storage
 from darkroom.transform import ImageTransform
 from tests.packages import write_dataset
-from training import config, flow, registry, tracking
+from training import config, data, flow, registry, tracking
 from training.promotion import promote_challenger
 
 pytestmark = pytest.mark.unit
 
 CNN = """
-engine: keras
+kind: small_cnn
 transform: {width: 24, height: 24}
 model: {filters: [8, 16], first_stride: 1}
 epochs: 4
 batch_size: 16
 """
 LINEAR = """
-engine: mllib
+kind: mllib_logistic_regression
 transform: {width: 16, height: 16}
 regularization: [0.01, 0.1]
 """
@@ -59,13 +59,11 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Any]]:
 
 
 def train_all(lake: Storage, request: dict[str, Any]) -> dict[str, Any]:
-    from training.jobs.train_mllib import train as train_mllib
-
     plan = flow.plan(lake, {**request, "links": {"airflow_run": "http://airflow/run/1"}})
     results = []
     for task in plan["configs"]:
         if not task["trained"]:
-            results.append(flow.train(lake, task) if task["engine"] == "keras" else train_mllib(task))
+            results.append(flow.train(lake, task))
     evaluation = flow.evaluate(lake, {"plan": plan, "results": results})
     verdict = flow.decide(lake, evaluation)
     promoted = flow.promote(lake, verdict) if verdict["verdict"] == "promote" else None
@@ -259,8 +257,8 @@ def it_scores_a_champion_whose_examples_are_not_there_from_the_bytes(world: dict
     lake, plan = world["lake"], world["plan"]
     result = next(result for result in world["results"] if result["config"] == "linear")
     model = load_package(lake, result["package"])
-    split = flow.read_split(lake, "lamps", "s1")
-    examples = flow.read_examples(lake, "lamps", split, "test", model.transform)
+    split = data.read_split(lake, "lamps", "s1")
+    examples = data.read_examples(lake, "lamps", split, "test", model.transform)
     reversed_ids = list(reversed(examples.content_ids))
     found = _predict_same(lake, plan, model, reversed_ids)
     np.testing.assert_allclose(found[::-1], model.predict(examples.pixels), atol=1e-6)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import dataclass
+from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
@@ -13,9 +15,11 @@ from darkroom.storage import Storage
 from darkroom.transform import ImageTransform
 from tests.packages import CLASSES, package_info
 from training.augment import augment_batch, random_changes
-from training.config import AugmentationOptions, KerasConfig, parse_config
+from training.config import parse_config
 from training.data import Examples
-from training.keras_engine import spoken, train_keras, training_dataset
+from training.keras_engine import spoken, to_onnx, train_network, training_dataset
+from training.kinds.small_cnn import Config, network
+from training.network import AugmentationOptions
 
 pytestmark = pytest.mark.unit
 
@@ -34,7 +38,7 @@ def examples(count: int, seed: int, copies: int = 1) -> Examples:
     return Examples(ids, pixels, truth, np.ones(count), np.full(count, copies), ids, CLASSES)
 
 
-def tiny(**changes: Any) -> KerasConfig:
+def tiny(**changes: Any) -> Config:
     fields: dict[str, Any] = {
         "transform": SMALL.model_dump(mode="json"),
         "model": {"filters": [8, 16], "first_stride": 1},
@@ -42,14 +46,30 @@ def tiny(**changes: Any) -> KerasConfig:
         "epochs": 5,
         "batch_size": 16,
     }
-    found = parse_config({"name": "tiny", "engine": "keras", **fields, **changes})
-    assert isinstance(found, KerasConfig)
+    found = parse_config({"name": "tiny", "kind": "small_cnn", **fields, **changes})
+    assert isinstance(found, Config)
     return found
 
 
+@dataclass(frozen=True)
+class Trained:
+    model: Any
+    history: list[dict[str, float]]
+    best_epoch: int
+    seconds: float
+
+    @cached_property
+    def graph(self) -> bytes:
+        return to_onnx(self.model)
+
+
+def train(config: Config, *parts: Any) -> Trained:
+    return Trained(*train_network(config, partial(network, config.model), *parts))
+
+
 @pytest.fixture(scope="module")
-def trained() -> Any:
-    return train_keras(tiny(), examples(160, 0), examples(60, 1), 3)
+def trained() -> Trained:
+    return train(tiny(), examples(160, 0), examples(60, 1), 3)
 
 
 def loaded(graph: bytes, lake: Storage) -> Any:
@@ -78,8 +98,8 @@ def it_embeds(trained: Any, lake: Storage) -> None:
 
 
 def it_repeats_itself_with_one_seed(trained: Any, lake: Storage) -> None:
-    again = train_keras(tiny(epochs=2), examples(160, 0), examples(60, 1), 3)
-    once_more = train_keras(tiny(epochs=2), examples(160, 0), examples(60, 1), 3)
+    again = train(tiny(epochs=2), examples(160, 0), examples(60, 1), 3)
+    once_more = train(tiny(epochs=2), examples(160, 0), examples(60, 1), 3)
     assert [row["train_loss"] for row in again.history] == [row["train_loss"] for row in once_more.history]
     pixels = examples(20, 2).pixels
     np.testing.assert_array_equal(
@@ -91,7 +111,7 @@ def it_stops_when_val_gets_no_better(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO)
     stopping = {"patience": 1, "min_delta": 5.0}
     seen: list[int] = []
-    found = train_keras(
+    found = train(
         tiny(epochs=9, early_stopping=stopping),
         examples(32, 0),
         examples(20, 1),

@@ -1,17 +1,47 @@
-"""The networks that Keras trains, built from their options."""
+"""A small convolutional network on pixels, trained from scratch by Keras."""
 
 from __future__ import annotations
 
-from typing import Any
+from functools import partial
+from typing import Any, Literal
 
-import numpy as np
+from pydantic import Field
 
-from training.config import CnnOptions
+from training.config import Options
+from training.kinds import Fitted, Job
+from training.network import NetworkConfig
 
-STATISTICS_IMAGES = 1024
+RUNS_IN: Literal["python", "spark"] = "python"
 
 
-def small_cnn(options: CnnOptions, shape: tuple[int, int, int], classes: int, seed: int) -> Any:
+class CnnOptions(Options):
+    """A small convolutional network: blocks of convolution, normalisation, ReLU and pooling, then a mean."""
+
+    filters: tuple[int, ...] = Field(
+        default=(16, 32, 64, 96), min_length=1, max_length=6, description="Channels of each block."
+    )
+    convolutions: int = Field(default=1, ge=1, le=3, description="Convolutions in a block.")
+    first_stride: int = Field(
+        default=2, ge=1, le=4, description="Stride of the first convolution, whose side is 2·stride+1."
+    )
+    dropout: float = Field(default=0.2, ge=0, lt=1, description="Share of the last features dropped in training.")
+
+
+class Config(NetworkConfig):
+    """Options of the network beside those of its training."""
+
+    kind: Literal["small_cnn"] = "small_cnn"
+    model: CnnOptions = CnnOptions()
+
+
+def fit(job: Job) -> Fitted:
+    """Trains the network on train and keeps the epoch with the lowest loss on val."""
+    from training.keras_engine import fit_network
+
+    return fit_network(job, partial(network, job.config.model))
+
+
+def network(options: CnnOptions, shape: tuple[int, ...], classes: int, seed: int) -> Any:
     """A keras.Model: uint8[N, H, W, C] -> (probabilities float32[N, classes], embedding float32[N, filters[-1]])."""
     import keras
     from keras import layers
@@ -35,21 +65,3 @@ def small_cnn(options: CnnOptions, shape: tuple[int, int, int], classes: int, se
     hidden = layers.Dropout(options.dropout, seed=seed)(embedding)
     probabilities = layers.Dense(classes, activation="softmax", name="probabilities")(hidden)
     return keras.Model(inputs, [probabilities, embedding], name="small_cnn")
-
-
-def settle_statistics(model: Any, pixels: np.ndarray, batch_size: int = 128) -> None:
-    """Sets the statistics of batch normalisation to the plain mean over ``pixels``, for the weights as they are.
-
-    The running averages that training leaves lag behind weights that still move, and know nothing of averaged ones;
-    on some hundred images that makes a good network look bad (Izmailov et al. 2018, arXiv 1803.05407, section 3.2).
-    """
-    import keras
-
-    layers = [layer for layer in model.layers if isinstance(layer, keras.layers.BatchNormalization)]
-    momentum = [layer.momentum for layer in layers]
-    for number, start in enumerate(range(0, len(pixels), batch_size)):
-        for layer in layers:
-            layer.momentum = number / (number + 1)
-        model(pixels[start : start + batch_size], training=True)
-    for layer, value in zip(layers, momentum, strict=True):
-        layer.momentum = value

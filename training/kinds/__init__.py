@@ -1,0 +1,82 @@
+"""The kinds of models: one module each, which has what ``Kind`` says, and at least one YAML in training/configs.
+
+Nothing else knows their names. A module is imported when a config names it, so it imports its framework in ``fit``.
+"""
+
+from __future__ import annotations
+
+import pkgutil
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from importlib import import_module
+from typing import Any, Literal, Protocol, cast
+
+import pyarrow as pa
+
+from darkroom.errors import InvalidRequest
+from darkroom.storage import Storage
+from training.config import TrainingConfig
+from training.data import Examples, class_names, read_examples
+
+OnStep = Callable[[int, Mapping[str, float]], None]
+
+
+@dataclass(frozen=True)
+class Job:
+    """One fit: of what config, on which images, from which seed, and whom to tell of progress.
+
+    ``split`` holds the rows of tables/<dataset>/splits; its parts train and val are what a fit may look at.
+    ``on_step(step, metrics)`` is called with the metrics of each epoch, or of each of several fits, from 1.
+    """
+
+    lake: Storage
+    dataset: str
+    split: pa.Table
+    config: Any  # the kind's own Config
+    seed: int
+    on_step: OnStep = lambda step, values: None
+
+    @cached_property
+    def classes(self) -> tuple[str, ...]:
+        """The split's classes, sorted."""
+        return class_names(self.split)
+
+    def examples(self, part: str) -> Examples:
+        """The images of train or val with their pixels, made by the config's transform."""
+        return read_examples(self.lake, self.dataset, self.split, part, self.config.transform)
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """A fitted model: its ONNX graph (uint8[N, H, W, C] in, float32[N, classes] out), and numbers about the fit."""
+
+    graph: bytes
+    facts: Mapping[str, float] = field(default_factory=dict)
+    history: list[dict[str, float]] = field(default_factory=list)
+
+
+class Kind(Protocol):
+    """What a module of this package has.
+
+    ``RUNS_IN``: whether ``fit`` runs in a plain Python task or in a Spark driver, which spark-submit starts.
+    """
+
+    RUNS_IN: Literal["python", "spark"]
+    Config: type[TrainingConfig]
+
+    def fit(self, job: Job) -> Fitted:
+        """Fits to the job's train, chooses on its val; equal jobs give equal graphs on one machine."""
+
+
+def known_kinds() -> list[str]:
+    """The names of all kinds, sorted."""
+    return sorted(module.name for module in pkgutil.iter_modules(__path__))
+
+
+def kind_of(name: object, asker: str = "A training config") -> Kind:
+    """The kind of that name. Raises InvalidRequest, which begins with ``asker``, for an unknown one."""
+    known = known_kinds()
+    if name not in known:
+        raise InvalidRequest(f"{asker} is of the kind {name!r}. Expected as kind one of: {', '.join(known)}.")
+    return cast(Kind, import_module(f"{__name__}.{name}"))

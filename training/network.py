@@ -1,0 +1,49 @@
+"""The options that every network trained by Keras has, whatever its layers."""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from training.config import Options, TrainingConfig
+
+
+class AugmentationOptions(Options):
+    """Random changes of training images; none at prediction."""
+
+    flip: bool = Field(default=False, description="Mirror left and right. Not where the side means something.")
+    rotation: float = Field(default=8.0, ge=0, le=180, description="Largest rotation. Degrees.")
+    shift: float = Field(default=0.06, ge=0, lt=0.5, description="Largest shift, as a share of the side.")
+    zoom: float = Field(default=0.08, ge=0, lt=0.5, description="Largest zoom in or out, as a share.")
+    brightness: float = Field(default=0.08, ge=0, lt=1, description="Largest change, as a share of the range.")
+    contrast: float = Field(default=0.15, ge=0, lt=1, description="Largest change of contrast, as a share.")
+
+
+class OptimizerOptions(Options):
+    """AdamW with a linear warm-up and a cosine decay to zero."""
+
+    learning_rate: float = Field(default=3e-3, gt=0, le=1, description="Peak learning rate.")
+    weight_decay: float = Field(default=1e-3, ge=0, le=1, description="Decoupled weight decay.")
+    warmup_share: float = Field(default=0.1, ge=0, lt=1, description="Share of all steps that the rate climbs.")
+    averaging: float = Field(
+        default=0.98, ge=0, lt=1, description="Momentum of the running average of weights; 0: none."
+    )
+    label_smoothing: float = Field(default=0.0, ge=0, lt=1, description="Share of the target spread over all classes.")
+
+
+class EarlyStoppingOptions(Options):
+    """Training ends when the loss on val has not fallen for some epochs; the best weights are kept."""
+
+    patience: int = Field(default=12, ge=1, description="Epochs without a better val loss.")
+    min_delta: float = Field(default=1e-3, ge=0, description="A smaller fall of the loss does not count.")
+    start_epoch: int = Field(default=0, ge=0, description="Epochs before patience is counted.")
+
+
+class NetworkConfig(TrainingConfig):
+    """A network trained by Keras."""
+
+    augmentation: AugmentationOptions = AugmentationOptions()
+    optimizer: OptimizerOptions = OptimizerOptions()
+    early_stopping: EarlyStoppingOptions = EarlyStoppingOptions()
+    epochs: int = Field(default=40, ge=1, le=10_000)
+    batch_size: int = Field(default=32, ge=1, le=4096)
+    max_seconds: float | None = Field(default=None, gt=0, description="Training ends after the epoch that passes this.")
