@@ -18,7 +18,8 @@ from darkroom.settings import get_settings
 from darkroom.storage import Storage, open_storage
 from darkroom.transform import ImageTransform
 from tests.packages import write_dataset
-from training import config, data, flow, registry, tracking
+from training import config, flow, registry, tracking
+from training.data import read_examples, read_split
 from training.promotion import promote_challenger
 
 pytestmark = pytest.mark.unit
@@ -257,8 +258,8 @@ def it_scores_a_champion_whose_examples_are_not_there_from_the_bytes(world: dict
     lake, plan = world["lake"], world["plan"]
     result = next(result for result in world["results"] if result["config"] == "linear")
     model = load_package(lake, result["package"])
-    split = data.read_split(lake, "lamps", "s1")
-    examples = data.read_examples(lake, "lamps", split, "test", model.transform)
+    split = read_split(lake, "lamps", "s1")
+    examples = read_examples(lake, "lamps", split, "test", model.transform)
     reversed_ids = list(reversed(examples.content_ids))
     found = _predict_same(lake, plan, model, reversed_ids)
     np.testing.assert_allclose(found[::-1], model.predict(examples.pixels), atol=1e-6)
