@@ -24,6 +24,7 @@ from darkroom.tables import Table
 from spark_apps.predict import classify_files
 from tests.packages import TRANSFORM, bright_or_dark, package_info, png, write_dataset
 from training.config import parse_config
+from training.kinds import Fitted
 from training.packaging import build_package
 
 pytestmark = pytest.mark.unit
@@ -41,7 +42,7 @@ def packaged(lake: Storage, measured: bool = True) -> Any:
             seen = measure(lake.read(row["uri"]))
             row |= {name: getattr(seen, name) for name in ("mean", "std", "min", "max", "width", "height", "mode")}
         table.commit({"version": "v1"}, pa.Table.from_pylist(rows, schema=table.spec.schema), {"again": True})
-    return build_package(lake, {**dataset, "model": "lamps", "seed": 0}, CONFIG, bright_or_dark())
+    return build_package(lake, {**dataset, "model": "lamps", "seed": 0}, CONFIG, Fitted(bright_or_dark()))
 
 
 def rows_of(lake: Storage, package: str, files: dict[str, bytes]) -> Any:

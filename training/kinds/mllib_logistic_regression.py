@@ -42,7 +42,7 @@ def fit(job: Job) -> Fitted:
     started = time.monotonic()
     with session() as spark:
         model, history, best = fit_models(spark, job)
-    graph = linear_graph(*_weights(model), job.config.transform.shape)
+        graph = linear_graph(*_weights(model), job.config.transform.shape)
     kept = job.config.regularization[best]
     log.info("Kept regularization %g", kept)
     return Fitted(graph, {"fit_seconds": time.monotonic() - started, "kept_regularization": kept}, history)
