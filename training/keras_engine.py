@@ -6,13 +6,16 @@ import logging
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from darkroom.errors import DataError
 from darkroom.metrics import balanced_accuracy, confusion
-from training.augment import augment_batch, random_changes
+from training.augment import augment_batch, mixed, random_changes
 from training.batch_norm import STATISTICS_IMAGES, settle_statistics
 from training.data import Examples
 from training.kinds import Fitted, Job
@@ -49,35 +52,75 @@ def train_network(
 
     tf.config.experimental.enable_op_determinism()
     keras.utils.set_random_seed(seed)
-    model = build(train.pixels.shape[1:], len(train.classes), seed)
-    classifier = keras.Model(model.inputs[0], model.outputs[0])
+    shape, classes = train.pixels.shape[1:], len(train.classes)
+    precision = _precision(config)
+    with _policy(precision):
+        model = build(shape, classes, seed)
+    # What is measured and kept is the network in float32, as it predicts later.
+    kept = build(shape, classes, seed) if precision != "float32" else model
+    fast, exact = (keras.Model(network.inputs[0], network.outputs[0]) for network in (model, kept))
     shown = int(train.copies.sum())
     steps = max(1, round(shown / config.batch_size))
-    classifier.compile(
-        optimizer=_optimizer(config, steps),
+    epochs = config.epochs_for(shown)
+    fast.compile(
+        optimizer=_optimizer(config, steps * epochs),
         loss=keras.losses.CategoricalCrossentropy(label_smoothing=config.optimizer.label_smoothing),
         jit_compile=False,  # XLA is slower for small convolutions on CPUs
     )
     log.info(
-        "%s: %s parameters, %s images an epoch in %s steps, %s in val, at most %s epochs",
-        *(config.name, f"{model.count_params():,}", f"{shown:,}", f"{steps:,}", f"{len(val):,}", config.epochs),
+        "%s: %s parameters, %s images an epoch in %s steps, %s in val, at most %s epochs, %s",
+        *(config.name, f"{model.count_params():,}", f"{shown:,}", f"{steps:,}", f"{len(val):,}", epochs, precision),
     )
     # Val is measured, and weights are kept, with the running average swapped in.
     averaged = [keras.callbacks.SwapEMAWeights(swap_on_epoch=True)] if config.optimizer.averaging else []
-    watcher = _watcher(config, _some(train.pixels, seed), val, on_epoch)
+    watcher = _watcher(config, exact, epochs, _some(train.pixels, seed), val, on_epoch)
     started = time.monotonic()
-    classifier.fit(
+    fast.fit(
         training_dataset(config, train, seed, steps),
-        epochs=config.epochs,
+        epochs=epochs,
         steps_per_epoch=steps,
         shuffle=False,  # the dataset shuffles
         callbacks=[*averaged, watcher],
         verbose=0,
     )
-    classifier.set_weights(watcher.best_weights)
+    if not watcher.best_weights:
+        raise DataError(
+            f"{config.name}: the loss was not a finite number after the first epoch ({watcher.history[0]}). Expected "
+            "one that falls. Lower the learning rate, or train in float32."
+        )
+    exact.set_weights(watcher.best_weights)
     seconds = time.monotonic() - started
     log.info("Kept epoch %s of %s after %.1f s", watcher.best_epoch, len(watcher.history), seconds)
-    return model, watcher.history, watcher.best_epoch, seconds
+    return kept, watcher.history, watcher.best_epoch, seconds
+
+
+def _precision(config: NetworkConfig) -> str:
+    if config.precision != "auto":
+        return config.precision
+    return "bfloat16" if native_bfloat16() else "float32"
+
+
+@lru_cache(maxsize=1)
+def native_bfloat16() -> bool:
+    """Whether this CPU multiplies matrices of bfloat16 itself (AMX, or AVX-512 BF16); elsewhere they are slower."""
+    try:
+        flags = Path("/proc/cpuinfo").read_text()
+    except OSError:  # not Linux
+        return False
+    return "amx_bf16" in flags or "avx512_bf16" in flags
+
+
+@contextmanager
+def _policy(precision: str) -> Iterator[None]:
+    """Layers that are made here compute in that precision; their weights are float32 in any case."""
+    import keras
+
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy("mixed_bfloat16" if precision == "bfloat16" else "float32")
+    try:
+        yield
+    finally:
+        keras.config.set_dtype_policy(before)
 
 
 def training_dataset(config: NetworkConfig, train: Examples, seed: int, steps: int) -> Any:
@@ -99,7 +142,8 @@ def training_dataset(config: NetworkConfig, train: Examples, seed: int, steps: i
             order = rng.permutation(pool)
             for chosen in np.array_split(order, steps):
                 changes = random_changes(config.augmentation, len(chosen), shape, rng)
-                yield augment_batch(train.pixels[chosen], *changes), one_hot[train.truth[chosen]], weight[chosen]
+                batch = augment_batch(train.pixels[chosen], changes), one_hot[train.truth[chosen]], weight[chosen]
+                yield mixed(*batch, config.augmentation.mixup, rng)
 
     signature = (
         tf.TensorSpec((None, *shape), tf.uint8),
@@ -109,10 +153,9 @@ def training_dataset(config: NetworkConfig, train: Examples, seed: int, steps: i
     return tf.data.Dataset.from_generator(batches, output_signature=signature).prefetch(READ_AHEAD)
 
 
-def _optimizer(config: NetworkConfig, steps: int) -> Any:
+def _optimizer(config: NetworkConfig, total: int) -> Any:
     import keras
 
-    total = steps * config.epochs
     warmup = int(total * config.optimizer.warmup_share)
     peak = config.optimizer.learning_rate
     rate = keras.optimizers.schedules.CosineDecay(
@@ -135,8 +178,10 @@ def _some(pixels: np.ndarray, seed: int) -> np.ndarray:
     return pixels[np.sort(chosen)]
 
 
-def _watcher(config: NetworkConfig, seen: np.ndarray, val: Examples, on_epoch: OnEpoch | None) -> Any:
-    """The callback that measures val, tells the log, keeps the best weights and stops in time."""
+def _watcher(
+    config: NetworkConfig, exact: Any, epochs: int, seen: np.ndarray, val: Examples, on_epoch: OnEpoch | None
+) -> Any:
+    """The callback that measures val with the network ``exact``, tells the log, keeps the best weights and stops."""
     import keras
 
     support = np.bincount(val.truth, minlength=len(val.classes))
@@ -155,8 +200,10 @@ def _watcher(config: NetworkConfig, seen: np.ndarray, val: Examples, on_epoch: O
             self.epoch_started = time.monotonic()
 
         def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
-            settle_statistics(self.model, seen)
-            probabilities = self.model.predict(val.pixels, batch_size=256, verbose=0)
+            if exact is not self.model:
+                exact.set_weights(self.model.get_weights())
+            settle_statistics(exact, seen)
+            probabilities = exact.predict(val.pixels, batch_size=256, verbose=0)
             chosen = np.clip(probabilities[np.arange(len(val)), val.truth], 1e-7, 1)
             loss = float(np.average(-np.log(chosen), weights=val_weight))
             matrix = confusion(val.truth, probabilities.argmax(1), len(val.classes))
@@ -169,8 +216,8 @@ def _watcher(config: NetworkConfig, seen: np.ndarray, val: Examples, on_epoch: O
             }
             self.history.append(row)
             better = loss < self.best_loss - config.early_stopping.min_delta
-            if better or not self.best_weights:
-                self.best_loss, self.best_epoch, self.best_weights = loss, epoch + 1, self.model.get_weights()
+            if better:
+                self.best_loss, self.best_epoch, self.best_weights = loss, epoch + 1, exact.get_weights()
             self._tell(epoch + 1, row, better)
             if on_epoch:
                 on_epoch(epoch + 1, row)
@@ -185,10 +232,10 @@ def _watcher(config: NetworkConfig, seen: np.ndarray, val: Examples, on_epoch: O
                 self.model.stop_training = True
 
         def _tell(self, epoch: int, row: Mapping[str, float], better: bool) -> None:
-            left = (time.monotonic() - self.started) / epoch * (config.epochs - epoch)
+            left = (time.monotonic() - self.started) / epoch * (epochs - epoch)
             log.info(
                 "epoch %*d/%d  loss %.3f  val loss %.3f%s  val balanced accuracy %.3f  %.1f s  at most %s left",
-                *(len(str(config.epochs)), epoch, config.epochs, row["train_loss"], row["val_loss"]),
+                *(len(str(epochs)), epoch, epochs, row["train_loss"], row["val_loss"]),
                 *("*" if better else " ", row["val_balanced_accuracy"], row["seconds"], spoken(left)),
             )
 

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from pydantic import Field
 
 from training.config import Options, TrainingConfig
+
+EPOCHS = (8, 60)  # fewest and most, where a config leaves them open
 
 
 class AugmentationOptions(Options):
@@ -16,6 +20,14 @@ class AugmentationOptions(Options):
     zoom: float = Field(default=0.08, ge=0, lt=0.5, description="Largest zoom in or out, as a share.")
     brightness: float = Field(default=0.08, ge=0, lt=1, description="Largest change, as a share of the range.")
     contrast: float = Field(default=0.15, ge=0, lt=1, description="Largest change of contrast, as a share.")
+    stretch: float = Field(default=0.0, ge=0, lt=0.5, description="Largest change of the aspect ratio, as a share.")
+    gamma: float = Field(default=0.0, ge=0, lt=1, description="Tones t become t^g, with g down to 1 - gamma.")
+    blur: float = Field(default=0.0, ge=0, le=16, description="Largest sigma of a blur; half are not. Pixels.")
+    noise: float = Field(default=0.0, ge=0, lt=1, description="Largest sigma of noise, as a share of the range.")
+    erase: float = Field(default=0.0, ge=0, le=1, description="Share of images of which a square is set to their mean.")
+    mixup: float = Field(
+        default=0.0, ge=0, le=4, description="Each image is mixed with another, by a share from Beta(mixup, mixup)."
+    )
 
 
 class OptimizerOptions(Options):
@@ -44,6 +56,18 @@ class NetworkConfig(TrainingConfig):
     augmentation: AugmentationOptions = AugmentationOptions()
     optimizer: OptimizerOptions = OptimizerOptions()
     early_stopping: EarlyStoppingOptions = EarlyStoppingOptions()
-    epochs: int = Field(default=40, ge=1, le=10_000)
+    epochs: int | None = Field(default=None, ge=1, le=10_000, description="None: as many as images_shown allows.")
+    images_shown: int = Field(default=400_000, ge=1, description="Decides epochs: 8 at least, 60 at most.")
+    precision: Literal["auto", "float32", "bfloat16"] = Field(
+        default="auto",
+        description="In training. auto: bfloat16 where the CPU multiplies it natively.",
+    )
     batch_size: int = Field(default=32, ge=1, le=4096)
     max_seconds: float | None = Field(default=None, gt=0, description="Training ends after the epoch that passes this.")
+
+    def epochs_for(self, shown: int) -> int:
+        """How many epochs of that many images each are trained at most."""
+        if self.epochs is not None:
+            return self.epochs
+        low, high = EPOCHS
+        return max(low, min(high, round(self.images_shown / max(shown, 1))))

@@ -151,14 +151,14 @@ def it_changes_images_only_as_far_as_it_is_told() -> None:
     rng = np.random.default_rng(0)
     data = examples(20, 0).pixels
     nothing = AugmentationOptions(flip=False, rotation=0, shift=0, zoom=0, brightness=0, contrast=0)
-    same = augment_batch(data, *random_changes(nothing, 20, SMALL.shape, rng))
+    same = augment_batch(data, random_changes(nothing, 20, SMALL.shape, rng))
     np.testing.assert_array_equal(same, data)
     mirrored = AugmentationOptions(flip=True, rotation=0, shift=0, zoom=0, brightness=0, contrast=0)
-    flipped = augment_batch(data, *random_changes(mirrored, 20, SMALL.shape, rng))
+    flipped = augment_batch(data, random_changes(mirrored, 20, SMALL.shape, rng))
     for before, after in zip(data, flipped, strict=True):
         assert (after == before).all() or (after == before[:, ::-1]).all()
     assert any((after == before[:, ::-1]).all() for before, after in zip(data, flipped, strict=True))
-    much = augment_batch(data, *random_changes(AugmentationOptions(), 20, SMALL.shape, rng))
+    much = augment_batch(data, random_changes(AugmentationOptions(), 20, SMALL.shape, rng))
     assert much.dtype == np.uint8
     assert (much != data).any()
 

@@ -46,11 +46,12 @@ def network(options: CnnOptions, shape: tuple[int, ...], classes: int, seed: int
     import keras
     from keras import layers
 
+    from training.batch_norm import batch_normalization
+    from training.layers import classifier, pixels_input, standardised
+
     keras.utils.set_random_seed(seed)
-    inputs = keras.Input(shape, dtype="uint8", name="pixels")
-    # Each image by its own mean and spread: exposure differs between machines, structure does not.
-    value = layers.Rescaling(1 / 255)(inputs)
-    value = layers.GroupNormalization(groups=1, center=False, scale=False, epsilon=1e-3, name="standardise")(value)
+    inputs = pixels_input(shape)
+    value = standardised(inputs)
     convolution_options = {"padding": "same", "use_bias": False, "kernel_initializer": "he_normal"}
     for block, width in enumerate(options.filters):
         for convolution in range(options.convolutions):
@@ -59,9 +60,6 @@ def network(options: CnnOptions, shape: tuple[int, ...], classes: int, seed: int
             last = convolution == options.convolutions - 1
             if last and block < len(options.filters) - 1 and min(value.shape[1:3]) > 1:
                 value = layers.MaxPooling2D(2)(value)  # before the normalisation, which then costs a quarter
-            value = layers.BatchNormalization()(value)
+            value = batch_normalization()(value)
             value = layers.ReLU()(value)
-    embedding = layers.GlobalAveragePooling2D(name="embedding")(value)
-    hidden = layers.Dropout(options.dropout, seed=seed)(embedding)
-    probabilities = layers.Dense(classes, activation="softmax", name="probabilities")(hidden)
-    return keras.Model(inputs, [probabilities, embedding], name="small_cnn")
+    return classifier(inputs, value, classes, options.dropout, seed)

@@ -1,0 +1,35 @@
+"""Where every network begins and ends: pixels to standardised values, features to probabilities."""
+
+from __future__ import annotations
+
+from typing import Any
+
+
+def pixels_input(shape: tuple[int, ...]) -> Any:
+    """The input uint8[N, H, W, C]."""
+    import keras
+
+    return keras.Input(shape, dtype="uint8", name="pixels")
+
+
+def standardised(inputs: Any) -> Any:
+    """Each image by its own mean and spread: exposure differs between machines, structure does not."""
+    from keras import layers
+
+    value = layers.Rescaling(1 / 255, dtype="float32")(inputs)
+    options = {"groups": 1, "center": False, "scale": False, "epsilon": 1e-3, "dtype": "float32"}
+    return layers.GroupNormalization(**options, name="standardise")(value)
+
+
+def classifier(inputs: Any, value: Any, classes: int, dropout: float, seed: int) -> Any:
+    """A keras.Model: uint8[N, H, W, C] -> (probabilities float32[N, classes], embedding float32[N, D]).
+
+    ``value`` are the last feature maps; their mean over the image is the embedding.
+    """
+    import keras
+    from keras import layers
+
+    embedding = layers.GlobalAveragePooling2D(dtype="float32", name="embedding")(value)
+    hidden = layers.Dropout(dropout, seed=seed, dtype="float32")(embedding)
+    probabilities = layers.Dense(classes, activation="softmax", dtype="float32", name="probabilities")(hidden)
+    return keras.Model(inputs, [probabilities, embedding])
