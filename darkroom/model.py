@@ -131,6 +131,16 @@ class Model:
             raise ModelError(f"The model of {self.info.config} gives no embeddings. Use one trained by Keras.")
         return self._run(pixels, [1])[0]
 
+    @property
+    def can_map(self) -> bool:
+        return len(self._session.get_outputs()) > 2
+
+    def maps(self, pixels: np.ndarray) -> np.ndarray:
+        """float32[N, h, w, classes]: the part of each place in each class's score. ModelError where there is none."""
+        if not self.can_map:
+            raise ModelError(f"The model of {self.info.config} gives no activation maps. Use one trained by Keras.")
+        return self._run(pixels, [2])[0]
+
     def predict_with_features(self, pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
         """``predict`` and, in the same pass, float32[N, K] features for drift; None without a reference."""
         if self.reference is None:

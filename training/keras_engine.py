@@ -253,7 +253,7 @@ def spoken(seconds: float) -> str:
 
 
 def to_onnx(model: Any) -> bytes:
-    """The network as an ONNX graph: uint8 pixels in, probabilities first and the embedding second out."""
+    """The network as an ONNX graph: uint8 pixels in; probabilities, embedding, activation maps out, in this order."""
     import keras
 
     with tempfile.TemporaryDirectory() as folder:

@@ -22,14 +22,17 @@ def standardised(inputs: Any) -> Any:
 
 
 def classifier(inputs: Any, value: Any, classes: int, dropout: float, seed: int) -> Any:
-    """A keras.Model: uint8[N, H, W, C] -> (probabilities float32[N, classes], embedding float32[N, D]).
+    """A keras.Model: uint8[N, H, W, C] -> (probabilities float32[N, classes], embedding float32[N, D], maps).
 
-    ``value`` are the last feature maps; their mean over the image is the embedding.
+    ``value`` are the last feature maps; their mean over the image is the embedding. ``maps`` float32[N, h, w, classes]
+    are each place's part of each class's score, whose mean over the image is that score: with a mean before the last
+    layer these are Grad-CAM's maps (Selvaraju et al. 2017, arXiv 1610.02391, appendix A), without a gradient.
     """
     import keras
     from keras import layers
 
     embedding = layers.GlobalAveragePooling2D(dtype="float32", name="embedding")(value)
     hidden = layers.Dropout(dropout, seed=seed, dtype="float32")(embedding)
-    probabilities = layers.Dense(classes, activation="softmax", dtype="float32", name="probabilities")(hidden)
-    return keras.Model(inputs, [probabilities, embedding])
+    scores = layers.Dense(classes, dtype="float32", name="scores")
+    probabilities = layers.Softmax(dtype="float32", name="probabilities")(scores(hidden))
+    return keras.Model(inputs, [probabilities, embedding, scores(value)])

@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from darkroom.errors import DataError
+from darkroom.explanations import activation_heat
 from darkroom.model import load_package, pack
 from darkroom.storage import Storage
 from darkroom.transform import ImageTransform
@@ -166,3 +168,30 @@ def it_changes_images_only_as_far_as_it_is_told() -> None:
 @pytest.mark.parametrize(("seconds", "text"), [(0.4, "0 s"), (59, "59 s"), (200, "3 min 20 s"), (7500, "2 h 5 min")])
 def it_says_durations_as_people_do(seconds: float, text: str) -> None:
     assert spoken(seconds) == text
+
+
+def it_tells_where_in_the_image_its_score_comes_from(trained: Trained, lake: Storage) -> None:
+    data = examples(40, 2)
+    model = loaded(trained.graph, lake)
+    maps = model.maps(data.pixels)
+    scores = np.exp(maps.mean(axis=(1, 2)))
+    np.testing.assert_allclose(scores / scores.sum(1, keepdims=True), model.predict(data.pixels), atol=1e-4)
+    heat = np.stack([activation_heat(maps[[k]], side)[0] for k, side in enumerate(data.truth)])
+    half = heat.shape[2] // 2
+    left, right = heat[:, :, :half].sum((1, 2)), heat[:, :, half:].sum((1, 2))
+    assert (np.where(data.truth == 0, left > right, right > left)).mean() > 0.8
+
+
+def it_trains_alike_in_bfloat16_and_in_float32(lake: Storage) -> None:
+    test = examples(100, 2)
+    for precision in ("float32", "bfloat16"):
+        found = train(tiny(precision=precision), examples(160, 0), examples(60, 1), 3)
+        model = loaded(found.graph, lake)
+        assert (model.label_indices(model.predict(test.pixels)) == test.truth).mean() > 0.9, precision
+
+
+def it_says_that_a_loss_is_no_number() -> None:
+    data = examples(64, 0)
+    data.weight[3] = np.nan
+    with pytest.raises(DataError, match=r"not a finite number.*learning rate"):
+        train(tiny(), data, examples(20, 1), 0)
