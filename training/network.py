@@ -62,6 +62,7 @@ class NetworkConfig(TrainingConfig):
         default="auto",
         description="In training. auto: bfloat16 where the CPU multiplies it natively.",
     )
+    members: int = Field(default=1, ge=1, le=20, description="Networks that are trained and averaged.")
     batch_size: int = Field(default=32, ge=1, le=4096)
     max_seconds: float | None = Field(default=None, gt=0, description="Training ends after the epoch that passes this.")
 

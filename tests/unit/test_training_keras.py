@@ -19,7 +19,7 @@ from tests.packages import CLASSES, package_info
 from training.augment import augment_batch, random_changes
 from training.config import parse_config
 from training.data import Examples
-from training.keras_engine import spoken, to_onnx, train_network, training_dataset
+from training.keras_engine import mean_of, spoken, to_onnx, train_network, training_dataset
 from training.kinds.small_cnn import Config, network
 from training.network import AugmentationOptions
 
@@ -195,3 +195,13 @@ def it_says_that_a_loss_is_no_number() -> None:
     data.weight[3] = np.nan
     with pytest.raises(DataError, match=r"not a finite number.*learning rate"):
         train(tiny(), data, examples(20, 1), 0)
+
+
+def it_averages_members_into_one_network(trained: Trained, lake: Storage) -> None:
+    other = train(tiny(epochs=2), examples(160, 0), examples(60, 1), 4)
+    pixels = examples(20, 2).pixels
+    both = loaded(to_onnx(mean_of([trained.model, other.model])), lake)
+    one, two = loaded(trained.graph, lake), loaded(other.graph, lake)
+    np.testing.assert_allclose(both.predict(pixels), (one.predict(pixels) + two.predict(pixels)) / 2, atol=1e-5)
+    np.testing.assert_allclose(both.maps(pixels), (one.maps(pixels) + two.maps(pixels)) / 2, atol=1e-4)
+    np.testing.assert_allclose(both.embed(pixels)[:, 16:], two.embed(pixels), atol=1e-5)
