@@ -32,9 +32,11 @@ class TrainingConfig(Options):
 
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,62}$", description="The file's name without .yaml.")
     kind: str = Field(description="The module of training/kinds that trains it.")
-    description: str = ""
-    transform: ImageTransform = Field(default_factory=lambda: ImageTransform.model_validate({}))
-    seed: int = Field(default=0, ge=0, le=2**31 - 1)
+    description: str = Field(default="", description="One line for people.")
+    transform: ImageTransform = Field(
+        default_factory=lambda: ImageTransform.model_validate({}), description="Bytes to pixels: size and colour."
+    )
+    seed: int = Field(default=0, ge=0, le=2**31 - 1, description="Of weights and shuffling.")
     positive_class: str | None = Field(default=None, description="Of two classes. Default: the last in sorted order.")
     primary_metric: PrimaryMetric = Field(default="balanced_accuracy", description="Chooses among configs, on val.")
 

@@ -25,7 +25,7 @@ from darkroom.storage import Storage
 from training import receipts
 from training.config import known_configs, load_config
 from training.data import class_names, read_split
-from training.kinds import Job, kind_of
+from training.kinds import Job, fit, kind_of
 from training.policy import gate_policy
 
 log = logging.getLogger(__name__)
@@ -165,7 +165,7 @@ def train(lake: Storage, task: dict[str, Any]) -> dict[str, Any]:
             def on_step(step: int, values: Mapping[str, float]) -> None:
                 tracking.log_step(client, run_id, step, values)
 
-            fitted = kind_of(config.kind).fit(Job(lake, task["dataset"], split, config, task["seed"], on_step))
+            fitted = fit(Job(lake, task["dataset"], split, config, task["seed"], on_step))
             built = build_package(lake, task, config, fitted)
             tracking.log_step(client, run_id, 0, built.metrics("val_") | dict(fitted.facts))
             tracking.log_figures(run_id, built.figures("val"))

@@ -63,7 +63,7 @@ class NetworkConfig(TrainingConfig):
         description="In training. auto: bfloat16 where the CPU multiplies it natively.",
     )
     members: int = Field(default=1, ge=1, le=20, description="Networks that are trained and averaged.")
-    batch_size: int = Field(default=32, ge=1, le=4096)
+    batch_size: int = Field(default=32, ge=1, le=4096, description="Images of one step.")
     max_seconds: float | None = Field(default=None, gt=0, description="Training ends after the epoch that passes this.")
 
     def epochs_for(self, shown: int) -> int:

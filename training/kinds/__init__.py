@@ -14,7 +14,7 @@ from typing import Any, Literal, Protocol, cast
 
 import pyarrow as pa
 
-from darkroom.errors import InvalidRequest
+from darkroom.errors import DataError, InvalidRequest
 from darkroom.storage import Storage
 from training.config import TrainingConfig
 from training.data import Examples, class_names, read_examples
@@ -80,3 +80,19 @@ def kind_of(name: object, asker: str = "A training config") -> Kind:
     if name not in known:
         raise InvalidRequest(f"{asker} is of the kind {name!r}. Expected as kind one of: {', '.join(known)}.")
     return cast(Kind, import_module(f"{__name__}.{name}"))
+
+
+def fit(job: Job) -> Fitted:
+    """What the job's kind fits. Raises DataError where the memory of this machine is not enough for it."""
+    try:
+        return kind_of(job.config.kind).fit(job)
+    except Exception as error:
+        # TensorFlow says the same with a class of its own, which is not imported here.
+        if not isinstance(error, MemoryError) and type(error).__name__ != "ResourceExhaustedError":
+            raise
+        height, width, channels = job.config.transform.shape
+        raise DataError(
+            f"The memory was not enough to train {job.config.name} on {job.split.num_rows:,} images of "
+            f"{height}x{width}x{channels}: {next(iter(str(error).splitlines()), 'no detail')[:200]}. Expected it to "
+            "fit. Give the config a smaller transform, batch_size or model, or train on a larger machine."
+        ) from error

@@ -30,9 +30,9 @@ class Config(TrainingConfig):
         default=(0.01,), min_length=1, description="Tried in turn; val loss chooses."
     )
     elastic_net: float = Field(default=0.0, ge=0, le=1, description="0 is a ridge, 1 a lasso.")
-    max_iterations: int = Field(default=100, ge=1, le=10_000)
-    tolerance: float = Field(default=1e-6, gt=0)
-    standardize: bool = True
+    max_iterations: int = Field(default=100, ge=1, le=10_000, description="Of one fit at most.")
+    tolerance: float = Field(default=1e-6, gt=0, description="A fit ends where it gains less.")
+    standardize: bool = Field(default=True, description="Whether pixels are scaled to one spread.")
 
 
 def fit(job: Job) -> Fitted:
