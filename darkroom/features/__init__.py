@@ -5,5 +5,6 @@ Computed with scikit-image, OpenCV and mahotas. docs/features.md says which ther
 
 from darkroom.features.feature import Feature, Raws, feature_kinds, parse_feature
 from darkroom.features.sets import FeatureSet, FittedFeatures
+from darkroom.features.stored import read_features
 
-__all__ = ["Feature", "FeatureSet", "FittedFeatures", "Raws", "feature_kinds", "parse_feature"]
+__all__ = ["Feature", "FeatureSet", "FittedFeatures", "Raws", "feature_kinds", "parse_feature", "read_features"]

@@ -92,6 +92,13 @@ def least_side(kind: str) -> int:
     return {"color_histogram": 2, "gabor": 8, "haralick": 5, "hog": 4, "lbp": 4, "pixels": 1, "sift": 1}[kind]
 
 
+def it_lays_eight_cells_over_an_image_of_any_size() -> None:
+    lengths = {
+        side: parse_feature("hog").extract(np.zeros((side, side, 1), np.uint8)).size for side in (8, 32, 64, 400)
+    }
+    assert lengths == {8: 3 * 3 * 36, 32: 3 * 3 * 36, 64: 7 * 7 * 36, 400: 7 * 7 * 36}
+
+
 def it_puts_features_side_by_side(gray: np.ndarray) -> None:
     both = feature_set("hog", {"kind": "lbp", "radius": 2}, FEW_WORDS)
     fitted = both.fit(both.extract(gray))
@@ -116,7 +123,7 @@ def it_reads_names_and_mappings_and_writes_them_back() -> None:
         (["hoge"], "There is no feature 'hoge'. Expected one of color_histogram, gabor"),
         ([{"radius": 2}], "There is no feature"),
         ([{"kind": "hog", "cels": 3}], "cels"),
-        ([{"kind": "hog", "cells": 0}], "cells"),
+        ([{"kind": "hog", "cell": 0}], "cell"),
         ([], "at least one feature"),
         (7, "at least one feature"),
         (["hog", {"kind": "hog"}], "named twice"),
@@ -128,7 +135,7 @@ def it_refuses_what_is_no_list_of_features(value: object, told: str) -> None:
 
 
 def it_changes_its_hash_with_whatever_changes_the_result() -> None:
-    different = ["hog", {"kind": "hog", "cells": 6}, "lbp", {"kind": "lbp", "radius": 2}]
+    different = ["hog", {"kind": "hog", "cell": 6}, "lbp", {"kind": "lbp", "radius": 2}]
     hashes = {parse_feature(one).hash for one in different}
     assert len(hashes) == 4
     assert all(len(one) == 16 for one in hashes)
