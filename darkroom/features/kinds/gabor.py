@@ -40,7 +40,7 @@ def extract(pixels: np.ndarray, options: Options) -> np.ndarray:
     for scale in range(options.scales):
         if scale and min(image.shape) >= 2 * least:
             image = cv2.pyrDown(image)
-        for even, odd in _kernels(options.frequency, options.orientations):
+        for even, odd in kernels(options.frequency, options.orientations):
             real = cv2.filter2D(image, cv2.CV_32F, even, borderType=cv2.BORDER_REFLECT_101)
             imaginary = cv2.filter2D(image, cv2.CV_32F, odd, borderType=cv2.BORDER_REFLECT_101)
             power = real * real + imaginary * imaginary
@@ -55,7 +55,7 @@ _FLOOR = np.float32(1e-3)  # of the range of intensities; below it all strengths
 
 
 @lru_cache(maxsize=16)
-def _kernels(frequency: float, orientations: int) -> tuple[tuple[np.ndarray, np.ndarray], ...]:
+def kernels(frequency: float, orientations: int) -> tuple[tuple[np.ndarray, np.ndarray], ...]:
     """Even and odd float32 kernels without an answer to evenness, one pair a direction."""
     from skimage.filters import gabor_kernel
 
