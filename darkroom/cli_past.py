@@ -10,7 +10,15 @@ from collections import Counter
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from darkroom.contract import BATCH, TableSpec, examples_table, images_table, predictions_table, splits_table
+from darkroom.contract import (
+    BATCH,
+    TableSpec,
+    examples_table,
+    features_table,
+    images_table,
+    predictions_table,
+    splits_table,
+)
 from darkroom.errors import InvalidRequest
 from darkroom.prediction_page import show_standing
 from darkroom.settings import get_settings
@@ -19,7 +27,12 @@ from darkroom.tables import Table
 from darkroom.tables.retention import Result, restore_partition, results_of
 from darkroom.vacuum import vacuum_lake
 
-_TABLES = {"images": images_table, "splits": splits_table, "examples": examples_table}
+_TABLES = {
+    "images": images_table,
+    "splits": splits_table,
+    "examples": examples_table,
+    "features": features_table,
+}
 _PARTS = ("lake", "mlflow", "airflow")
 
 
@@ -107,7 +120,7 @@ def _spec(name: str) -> TableSpec:
     if len(parts) == 2 and parts[1] in _TABLES:
         return _TABLES[parts[1]](parts[0])
     raise InvalidRequest(
-        f"There is no table {name!r}. Expected a model, predictions/<model>, or <dataset>/images, splits or examples."
+        f"There is no table {name!r}. Expected a model, predictions/<model>, or <dataset>/{', '.join(_TABLES)}."
     )
 
 

@@ -75,6 +75,17 @@ EXAMPLES_SCHEMA = pa.schema(
     ]
 )
 
+FEATURES_SCHEMA = pa.schema(
+    [
+        pa.field("content_id", pa.string(), nullable=False),  # key, with transform_hash and feature_hash
+        # The raw feature, C order, little-endian: float32[D] of the features that are complete, uint8[K, 128] of sift.
+        pa.field("values", pa.binary(), nullable=False),
+        pa.field("reason", pa.string()),  # why the feature says nothing of this image; null where it does
+        pa.field("transform_hash", pa.string(), nullable=False),  # partition: of the examples that it was made from
+        pa.field("feature_hash", pa.string(), nullable=False),  # partition
+    ]
+)
+
 PREDICTIONS_SCHEMA = pa.schema(
     [
         pa.field("image_id", pa.string(), nullable=False),  # content_id
@@ -174,6 +185,11 @@ def splits_table(dataset: str) -> TableSpec:
 
 def examples_table(dataset: str) -> TableSpec:
     return TableSpec(f"tables/{checked_name(dataset)}/examples", EXAMPLES_SCHEMA, ("transform_hash",), ("content_id",))
+
+
+def features_table(dataset: str) -> TableSpec:
+    partition_by = ("transform_hash", "feature_hash")
+    return TableSpec(f"tables/{checked_name(dataset)}/features", FEATURES_SCHEMA, partition_by, ("content_id",))
 
 
 def feedback_table(dataset: str) -> TableSpec:

@@ -9,14 +9,14 @@ from __future__ import annotations
 import io
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
 from dataclasses import dataclass
 from datetime import datetime
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from darkroom.contract import TableSpec, examples_table, feedback_indexes
+from darkroom.contract import TableSpec, examples_table, features_table, feedback_indexes
 from darkroom.errors import CommitConflict
 from darkroom.kept import Kept, what_is_kept
 from darkroom.storage import Blob, Storage
@@ -73,35 +73,42 @@ def _tables(lake: Storage) -> list[Table]:
 
 
 def _examples(lake: Storage, kept: Kept, before: datetime, dry_run: bool) -> Iterator[Removal]:
-    """Takes rows of transforms that no champion names, and files of images in no kept split, out of the newest version.
+    """Takes rows of transforms that no champion names, and files of images in no kept split, out of the newest versions
+    of the examples and the features.
 
     Their files go like those of any replaced version, a retention later. What training needs again is made again.
     """
     for dataset, found in kept.datasets.items():
-        table = Table(lake, examples_table(dataset))
-        hashes = {str(one["partition"]["transform_hash"]) for one in table.history() if one["partition"]}
-        for transform_hash in sorted(hashes):
-            partition = {"transform_hash": transform_hash}
-            number = table.commit_number(partition)
-            newest = results_of(table, partition)[0]
-            if newest.at > before or not newest.files:
-                continue
-            stay = [
-                AddedFile(path, size, rows)
-                for path, (size, rows) in sorted(newest.files.items())
-                if transform_hash in kept.transforms and not found.contents.isdisjoint(_contents(table, path))
-            ]
-            if len(stay) == len(newest.files):
-                continue
-            if not dry_run:
-                try:
-                    table.commit(partition, stay, {**newest.metadata, "vacuumed": before.isoformat()}, after=number)
-                except CommitConflict:
-                    continue  # examples are being made: they are young
-            names = {file.path for file in stay}
-            for path, (size, _) in sorted(newest.files.items()):
-                if path not in names:
-                    yield Removal("examples", f"{table.spec.path}/{path}", size)
+        for kind, spec in (("examples", examples_table(dataset)), ("features", features_table(dataset))):
+            table = Table(lake, spec)
+            partitions = {tuple(one["partition"].items()) for one in table.history() if one["partition"]}
+            for partition in map(dict, sorted(partitions)):
+                for path, size in _taken_out(table, partition, kept, found.contents, before, dry_run):
+                    yield Removal(kind, f"{spec.path}/{path}", size)
+
+
+def _taken_out(
+    table: Table, partition: dict[str, str], kept: Kept, contents: Set[str], before: datetime, dry_run: bool
+) -> Iterator[tuple[str, int]]:
+    """Path and bytes of each file that a partition's newest version gives up."""
+    number = table.commit_number(partition)
+    newest = results_of(table, partition)[0]
+    if newest.at > before or not newest.files:
+        return
+    stay = [
+        AddedFile(path, size, rows)
+        for path, (size, rows) in sorted(newest.files.items())
+        if partition["transform_hash"] in kept.transforms and not contents.isdisjoint(_contents(table, path))
+    ]
+    if len(stay) == len(newest.files):
+        return
+    if not dry_run:
+        try:
+            table.commit(partition, stay, {**newest.metadata, "vacuumed": before.isoformat()}, after=number)
+        except CommitConflict:
+            return  # rows are being made: they are young
+    names = {file.path for file in stay}
+    yield from ((path, size) for path, (size, _) in sorted(newest.files.items()) if path not in names)
 
 
 def _contents(table: Table, path: str) -> list[str]:

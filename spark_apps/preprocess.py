@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 from pydantic import BaseModel, ConfigDict, Field
 
 from darkroom.codedigest import code_digest
@@ -20,13 +18,12 @@ from darkroom.requests import checked_job
 from darkroom.storage import Storage
 from darkroom.tables import AddedFile, Table
 from darkroom.transform import ImageProblem, ImageTransform
+from spark_apps.features import Extraction, WantedFeatures, extract_features, plan_extraction
 from spark_apps.images import partition_count
+from spark_apps.rowfile import RowFile
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
-
-FILE_IMAGES, FILE_BYTES = 4096, 128 * 2**20  # a file is full at either; bytes of pixels, before compression
-GROUP_IMAGES, GROUP_BYTES = 256, 16 * 2**20  # a row group likewise: what a reader must hold at once
 
 # Pixels are not compressed: lz4 or fast zstd save 0 to 8 % of them, and zstd at its default level 5 to 20 %, for up to
 # twice the time that decoding the image took (measured on X-rays and photographs at 64 and 224 pixels).
@@ -52,6 +49,7 @@ class PreprocessRequest(BaseModel):
     version: str
     split_id: str
     transforms: list[ImageTransform] = Field(min_length=1)
+    features: list[WantedFeatures] = []
 
 
 @dataclass(frozen=True)
@@ -65,6 +63,11 @@ class Preprocessing:
     existing: list[int]  # how many of the split's images have an example already
     missing: list[set[str]]
     uris: dict[str, str]  # content_id -> address, of every image that is missing somewhere
+    extraction: Extraction  # what is to be done about features, once the examples are there
+
+    @property
+    def any(self) -> bool:
+        return bool(self.uris) or self.extraction.any
 
     @property
     def table(self) -> Table:
@@ -73,7 +76,7 @@ class Preprocessing:
     def result(self) -> dict[str, Any]:
         counts = zip(self.transforms, self.missing, self.existing, strict=True)
         rows = [{"transform_hash": one.hash, "added": len(new), "existing": old} for one, new, old in counts]
-        return {"transforms": rows, "changed": any(self.missing)}
+        return {"transforms": rows, "features": self.extraction.result(), "changed": self.any}
 
 
 def plan_preprocessing(lake: Storage, request: dict[str, Any]) -> Preprocessing:
@@ -95,22 +98,30 @@ def plan_preprocessing(lake: Storage, request: dict[str, Any]) -> Preprocessing:
             f"the first is {min(strangers)}. Name the version that the split was made from."
         )
     table = Table(lake, examples_table(asked.dataset))
-    transforms = list({one.hash: one for one in asked.transforms}.values())
+    described = [*asked.transforms, *(one.transform for one in asked.features)]
+    transforms = list({one.hash: one for one in described}.values())
     numbers = [table.commit_number({"transform_hash": one.hash}) for one in transforms]
     present = [table.read({"transform_hash": one.hash}, columns=["content_id"]) for one in transforms]
     missing = [wanted - set(rows["content_id"].to_pylist()) for rows in present]
     existing = [len(wanted) - len(found) for found in missing]
     uris = {content_id: address[content_id] for content_id in set().union(*missing)}
-    return Preprocessing(lake, asked, transforms, numbers, existing, missing, uris)
+    extraction = plan_extraction(lake, asked.dataset, asked.features, wanted)
+    return Preprocessing(lake, asked, transforms, numbers, existing, missing, uris, extraction)
 
 
 def preprocess(spark: SparkSession, plan: Preprocessing, partitions: int | None = None) -> dict[str, Any]:
-    """Write the missing examples and commit them, a transaction a transform. Returns the job's result.
+    """Write the missing examples and then features, a transaction a partition. Returns the job's result.
 
     Raises DataError when an image that was fine in the manifest cannot be decoded any more; nothing is committed then.
     """
-    if not plan.uris:
-        return plan.result()
+    noted = {"version": plan.request.version, "split_id": plan.request.split_id}
+    if plan.uris:
+        _make_examples(spark, plan, noted, partitions)
+    extract_features(spark, plan.extraction, noted, partitions)
+    return plan.result()
+
+
+def _make_examples(spark: SparkSession, plan: Preprocessing, origin: dict[str, str], partitions: int | None) -> None:
     todo = [
         {
             "content_id": content_id,
@@ -135,16 +146,11 @@ def preprocess(spark: SparkSession, plan: Preprocessing, partitions: int | None 
     for number, transform in enumerate(plan.transforms):
         files = [AddedFile(row["path"], row["size"], row["rows"]) for row in written if row["transform"] == number]
         if files:
-            metadata = {
-                "version": plan.request.version,
-                "split_id": plan.request.split_id,
-                "transform": transform.model_dump(mode="json"),
-            }
+            metadata = {**origin, "transform": transform.model_dump(mode="json")}
             partition = {"transform_hash": transform.hash}
             after = plan.commit_numbers[number]
             noted = {"fingerprint": metadata, "code_digest": code_digest()}
             plan.table.commit(partition, files, noted, mode="append", after=after)
-    return plan.result()
 
 
 def write_examples(wanted: DataFrame, table: Table, transforms: list[ImageTransform], reader: ImageReader) -> DataFrame:
@@ -161,7 +167,8 @@ def _writer(
 ) -> Callable[[Iterator[pa.RecordBatch]], Iterator[pa.RecordBatch]]:
     def write_batches(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         one_thread()
-        open_files: dict[int, ExampleFile] = {}
+        sizes = [dict(zip(("height", "width", "channels"), one.shape, strict=True)) for one in transforms]
+        open_files: dict[int, RowFile] = {}
         for batch in batches:
             ids = batch["content_id"].to_pylist()
             data_of = reader.read_all(list(zip(batch["uri"].to_pylist(), ids, strict=True)))
@@ -174,62 +181,13 @@ def _writer(
                         report.append({"transform": number, "content_id": content_id, "problem": problem.message})
                         continue
                     if number not in open_files:
-                        open_files[number] = ExampleFile(transforms[number].shape)
-                    open_files[number].add(content_id, pixels.tobytes())
+                        open_files[number] = RowFile(table, partitions[number], binary="pixels")
+                    open_files[number].add({"content_id": content_id, "pixels": pixels.tobytes(), **sizes[number]})
                     if open_files[number].full:
-                        report.append(open_files.pop(number).close(number, table, partitions[number]))
+                        report.append({"transform": number, **open_files.pop(number).close()})
             if report:
                 yield pa.RecordBatch.from_pylist(report, schema=WRITTEN_SCHEMA)
-        last = [file.close(number, table, partitions[number]) for number, file in sorted(open_files.items())]
+        last = [{"transform": number, **file.close()} for number, file in sorted(open_files.items())]
         yield pa.RecordBatch.from_pylist(last, schema=WRITTEN_SCHEMA)
 
     return write_batches
-
-
-class ExampleFile:
-    """One Parquet file of examples of one shape, filled a row group at a time."""
-
-    def __init__(self, shape: tuple[int, int, int]) -> None:
-        height, width, channels = shape
-        self._size = {"height": height, "width": width, "channels": channels}
-        bytes_each = height * width * channels
-        self._group = max(1, min(GROUP_IMAGES, GROUP_BYTES // bytes_each))
-        self._limit = max(1, min(FILE_IMAGES, FILE_BYTES // bytes_each))
-        self._fields = pa.schema([field for field in examples_table("any").schema if field.name != "transform_hash"])
-        self._sink = io.BytesIO()
-        self._writer = pq.ParquetWriter(
-            self._sink,
-            self._fields,
-            compression={name: "none" if name == "pixels" else "zstd" for name in self._fields.names},
-            use_dictionary=["height", "width", "channels"],
-            write_statistics=["content_id"],
-        )
-        self._ids: list[str] = []
-        self._pixels: list[bytes] = []
-        self._rows = 0
-
-    @property
-    def full(self) -> bool:
-        return self._rows >= self._limit
-
-    def add(self, content_id: str, pixels: bytes) -> None:
-        self._ids.append(content_id)
-        self._pixels.append(pixels)
-        self._rows += 1
-        if len(self._ids) == self._group:
-            self._flush()
-
-    def close(self, number: int, table: Table, partition: dict[str, str]) -> dict[str, Any]:
-        """Write the file; returns its row of WRITTEN_SCHEMA. No version names the file before the driver commits it."""
-        self._flush()
-        self._writer.close()
-        path, _ = table.new_file(partition)
-        blob = table.storage.write(f"{table.spec.path}/{path}", self._sink.getvalue())
-        return {"transform": number, "path": path, "size": blob.size, "rows": self._rows}
-
-    def _flush(self) -> None:
-        if self._ids:
-            columns: dict[str, Any] = {"content_id": self._ids, "pixels": self._pixels}
-            columns |= {name: [value] * len(self._ids) for name, value in self._size.items()}
-            self._writer.write_table(pa.table(columns, schema=self._fields), row_group_size=self._group)
-            self._ids, self._pixels = [], []

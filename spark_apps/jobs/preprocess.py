@@ -1,4 +1,4 @@
-"""The preprocess job: the missing examples of a split, to tables/<dataset>/examples."""
+"""The preprocess job: the missing examples and features of a split, to tables/<dataset>/examples and /features."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from spark_apps.session import spark_session
 
 
 def make(request: dict[str, Any]) -> dict[str, Any]:
-    """Make the examples that are missing; where none is, no Spark session is started."""
+    """Make the examples and features that are missing; where none is, no Spark session is started."""
     started = time.monotonic()
     plan = plan_preprocessing(open_lake(), request)
-    if plan.uris:
+    if plan.any:
         with spark_session("darkroom-preprocess") as spark:
             result = preprocess(spark, plan)
     else:

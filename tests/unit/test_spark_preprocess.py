@@ -8,15 +8,15 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-import spark_apps.preprocess as preprocess_module
 from darkroom.contract import EXAMPLES_SCHEMA, examples_table, images_table
 from darkroom.errors import CommitConflict, DataError, InvalidRequest
 from darkroom.storage import Storage
 from darkroom.tables import Table
 from darkroom.transform import ImageTransform
+from spark_apps import rowfile
 from spark_apps.images import partition_count
 from spark_apps.manifest import make_manifest, plan_manifest
-from spark_apps.preprocess import ExampleFile, plan_preprocessing, preprocess
+from spark_apps.preprocess import plan_preprocessing, preprocess
 from tests.suites.images import DATASET, odd_files, simple_split, store
 
 if TYPE_CHECKING:
@@ -76,6 +76,7 @@ def it_does_only_what_is_missing(spark: SparkSession, lake: Storage, version: st
     again = run(spark, lake, request_for(version, SMALL))
     assert again == {
         "transforms": [{"transform_hash": SMALL.hash, "added": 0, "existing": count}],
+        "features": [],
         "changed": False,
     }
     assert len(Table(lake, examples_table(DATASET)).history()) == commits
@@ -112,17 +113,30 @@ def it_gives_equal_rows_whatever_the_partitions_and_file_sizes(
 
 
 def it_fills_files_and_row_groups_up_to_their_limits(lake: Storage, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(preprocess_module, "FILE_IMAGES", 10)
-    monkeypatch.setattr(preprocess_module, "GROUP_IMAGES", 4)
-    file = ExampleFile((2, 3, 1))
+    monkeypatch.setattr(rowfile, "FILE_ROWS", 10)
+    monkeypatch.setattr(rowfile, "GROUP_ROWS", 4)
+    assert row_groups(lake, 6) == [4, 4, 2]
+
+
+def it_fills_them_up_to_their_bytes(lake: Storage, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rowfile, "FILE_BYTES", 60)
+    monkeypatch.setattr(rowfile, "GROUP_BYTES", 20)
+    assert row_groups(lake, 6) == [3, 3, 3, 1]
+    assert row_groups(lake, 200) == [1]
+
+
+def row_groups(lake: Storage, size: int) -> list[int]:
+    """The rows of each row group of a full file of examples of ``size`` bytes."""
+    file = rowfile.RowFile(Table(lake, examples_table(DATASET)), {"transform_hash": "a"}, binary="pixels")
     number = 0
     while not file.full:
-        file.add(f"{number:064x}", bytes([number] * 6))
+        row = {"content_id": f"{number:064x}", "pixels": bytes([number] * size), "height": 1, "width": size}
+        file.add(row | {"channels": 1})
         number += 1
-    written = file.close(0, Table(lake, examples_table(DATASET)), {"transform_hash": "a"})
-    assert number == written["rows"] == 10
+    written = file.close()
+    assert number == written["rows"]
     stored = pq.ParquetFile(lake.open(f"{examples_table(DATASET).path}/{written['path']}"))
-    assert [stored.metadata.row_group(group).num_rows for group in range(stored.num_row_groups)] == [4, 4, 2]
+    return [stored.metadata.row_group(group).num_rows for group in range(stored.num_row_groups)]
 
 
 def it_names_an_image_that_no_longer_decodes(spark: SparkSession, lake: Storage, version: str) -> None:

@@ -9,17 +9,19 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pytest
 
 from darkroom import champions
-from darkroom.contract import examples_table, images_table, predictions_table, splits_table
+from darkroom.contract import examples_table, features_table, images_table, predictions_table, splits_table
 from darkroom.kept import what_is_kept
 from darkroom.lake_check import check_lake
 from darkroom.storage import FolderStorage
 from darkroom.tables import Table
 from darkroom.vacuum import vacuum_lake
+from tests.packages import TRANSFORM
 from tests.suites.lakes import darkroom, digests
-from tests.suites.old_lake import GONE, NOW, fill_with_old
+from tests.suites.old_lake import GONE, NOW, OTHER, fill_with_old
 
 pytestmark = pytest.mark.unit
 
@@ -67,6 +69,23 @@ def it_removes_what_is_old_and_named_by_nothing_current(lake: FolderStorage) -> 
     # The files of examples that nothing names any more go a retention later.
     assert [kind for kind, _ in vacuum(lake, LATER + timedelta(days=1))] == ["table file"]
     assert vacuum(lake, LATER) == []
+
+
+def it_treats_features_like_the_examples_that_they_were_made_from(lake: FolderStorage) -> None:
+    table = Table(lake, features_table("lamps"))
+    images = Table(lake, images_table("lamps")).read()["content_id"].to_pylist()
+    strangers = ["f" * 64]
+    for transform, feature, ids in (
+        (TRANSFORM, "hog", images), (TRANSFORM, "lbp", images), (TRANSFORM, "old", strangers), (OTHER, "hog", images)
+    ):  # fmt: skip
+        partition = {"transform_hash": transform.hash, "feature_hash": feature}
+        rows = [{"content_id": one, "values": b"1234", **partition} for one in ids]
+        table.commit(partition, pa.Table.from_pylist(rows, schema=table.spec.schema), {})
+    vacuumed = Counter(kind for kind, _ in vacuum(lake, LATER))
+    assert vacuumed == GONE | {"features": 2}
+    left = {(row["transform_hash"], row["feature_hash"]) for row in table.read().to_pylist()}
+    assert left == {(TRANSFORM.hash, "hog"), (TRANSFORM.hash, "lbp")}
+    assert check(lake) == []
 
 
 def it_removes_nothing_younger_than_the_retention(lake: FolderStorage) -> None:
