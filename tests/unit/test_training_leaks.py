@@ -1,0 +1,52 @@
+"""The split that a source gave, with the leaks in it: who is where, and what leaks."""
+
+from __future__ import annotations
+
+import pytest
+
+from darkroom.errors import DataError
+from darkroom.storage import Storage
+from tests.packages import png
+from tests.suites.feedback import DATASET
+from tests.suites.prepared import fetched, prepare
+from training.leaks import read_given_split
+
+pytestmark = pytest.mark.unit
+
+
+def images(parts: tuple[str, ...] = ("train/", "test/")) -> list[tuple[str, bytes]]:
+    """Two classes in two parts; the first image of each class's test lies in train, too, and so does a patient."""
+    found = []
+    for number in range(48):
+        label, gray = ("BRIGHT", 190) if number % 2 else ("DARK", 50)
+        part = parts[number % 8 >= 6 and len(parts) > 1]
+        found.append((f"{part}{label}/p{number}_{number}.png", png(gray, seed=number)))
+    if len(parts) > 1:
+        found += [(f"train/{path.split('/')[1]}/p9{path[-6:]}", data) for path, data in found if "test" in path][:2]
+        found.append(("train/DARK/p14_900.png", png(50, seed=900)))  # p14 is in test
+    return found
+
+
+def it_puts_every_image_where_the_source_put_it(lake: Storage) -> None:
+    prepared = prepare(lake, fetched(lake, images()))
+    request = prepared["request"]
+    table, leaks = read_given_split(lake, DATASET, request["version"], request["split_id"])
+    rows = table.to_pylist()
+    assert {row["given_split"] for row in rows} == {"train", "test"}
+    assert all(row["split"] == "test" for row in rows if row["given_split"] == "test")
+    assert all(row["split"] in ("train", "val") for row in rows if row["given_split"] == "train")
+    assert {row["label"] for row in rows if row["split"] == "val"} <= {"BRIGHT", "DARK"}
+    assert leaks["images"] == 12
+    assert leaks["identical"] == 2
+    assert leaks["groups"] == 1
+    train = [row for row in rows if row["split"] == "train"]
+    by_class = {label: sum(row["weight"] for row in train if row["label"] == label) for label in ("BRIGHT", "DARK")}
+    assert by_class["BRIGHT"] == pytest.approx(by_class["DARK"])
+    assert table == read_given_split(lake, DATASET, request["version"], request["split_id"])[0]
+
+
+def it_says_that_no_test_split_was_given(lake: Storage) -> None:
+    prepared = prepare(lake, fetched(lake, images(("",))))
+    request = prepared["request"]
+    with pytest.raises(DataError, match="gave no test split"):
+        read_given_split(lake, DATASET, request["version"], request["split_id"])
