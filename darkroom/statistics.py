@@ -13,9 +13,12 @@ from typing import Any
 
 import numpy as np
 
+from darkroom.html import plural
 from darkroom.metrics import mean_recall
 
 SWAP_ROUNDS = 4000
+FEWEST_GROUPS = 10
+"""Independent images (groups) of each class from which on a normal approximation or a bootstrap can be believed."""
 _CHUNK_CELLS = 4_000_000
 _TINY = 1e-12
 
@@ -86,7 +89,7 @@ def delong(
     """Whether two ROC areas on the same images differ (DeLong, DeLong and Clarke-Pearson 1988, doi 10.2307/2531595).
 
     ``first`` and ``second`` are float[N, C]. Assumes that groups (images, where there are none) are independent and
-    that there are enough of each class for a normal approximation, a dozen or so. See ``roc_area``.
+    that there are enough of each class for a normal approximation: with fewer than ten there is no p. See ``roc_area``.
     """
     from scipy.stats import norm
 
@@ -131,9 +134,9 @@ def _standard_error(
     cells = member * classes + truth
     total = np.bincount(cells, centred, minlength=number * classes).reshape(number, classes)
     seen = np.bincount(cells, minlength=number * classes).reshape(number, classes) > 0
-    drawn = seen.sum(0)[support > 0]
-    if (drawn < 2).any():
-        return None, f"a class has images of {int(drawn.min())} group only; two are needed"
+    fewest = int(seen.sum(0)[support > 0].min())
+    if fewest < FEWEST_GROUPS:
+        return None, f"a class has {plural(fewest, 'independent image')}; {FEWEST_GROUPS} are needed"
     scale = np.full((classes, classes), number / (number - 1))
     np.fill_diagonal(scale, seen.sum(0) / np.maximum(seen.sum(0) - 1, 1))
     variance = float((total.T @ total * scale).sum())

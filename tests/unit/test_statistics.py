@@ -116,7 +116,7 @@ def it_gives_a_reason_instead_of_a_number_that_means_nothing() -> None:
     one_positive = delong(np.array([0, 0, 1]), score, score[::-1], 1)
     assert one_positive.value == 1.0
     assert one_positive.p is None
-    assert "two are needed" in one_positive.reason
+    assert one_positive.reason == "a class has 1 independent image; 10 are needed"
     constant = two_columns(np.full(20, 0.5))
     truth = np.arange(20) % 2
     flat = delong(truth, constant, constant, 1)
