@@ -21,8 +21,11 @@ METRIC_NAMES = {
     "roc_auc": "ROC area",
     "pr_auc": "PR area",
     "log_loss": "log loss",
+    "ece": "calibration error",
 }
+LOWER_IS_BETTER = frozenset({"log_loss", "ece"})
 CHUNK_CELLS = 4_000_000  # resampled positions held at once: bounds the memory of a bootstrap
+EPSILON = float(np.finfo(np.float32).eps)  # a probability of zero counts as this in a log loss
 
 
 def confusion(truth: np.ndarray, predicted: np.ndarray, classes: int) -> np.ndarray:
@@ -99,7 +102,7 @@ def score(
     """Every metric of one model on one set of images.
 
     ``truth`` int[N] indices into ``classes``; ``probabilities`` float[N, C], rows summing to one.
-    Returns accuracy, balanced_accuracy, macro_f1, roc_auc, pr_auc, log_loss (None where undefined), count,
+    Returns accuracy, balanced_accuracy, macro_f1, roc_auc, pr_auc, log_loss, ece (None where undefined), count,
     precision, recall and support by class, confusion (rows true), undefined {metric: reason}.
     With more than two classes, roc_auc and pr_auc are means over one-against-the-rest.
     Raises DataError for shapes that do not fit and for probabilities that are not finite.
@@ -119,7 +122,8 @@ def score(
         )
     undefined: dict[str, str] = {}
     positive = names.index(positive_class) if positive_class is not None else None
-    matrix = confusion(truth, predict_labels(probabilities, positive, threshold), len(names))
+    predicted = predict_labels(probabilities, positive, threshold)
+    matrix = confusion(truth, predicted, len(names))
     support, named, hits = matrix.sum(1), matrix.sum(0), np.diagonal(matrix)
     result: dict[str, Any] = {
         "count": len(truth),
@@ -147,10 +151,11 @@ def score(
     result |= _ranking(truth, probabilities, names, positive, undefined)
     result["log_loss"] = None
     if len(truth):
-        chosen = np.clip(probabilities[np.arange(len(truth)), truth], np.finfo(np.float32).eps, 1.0)
+        chosen = np.clip(probabilities[np.arange(len(truth)), truth], EPSILON, 1.0)
         result["log_loss"] = float(-np.log(chosen).mean())
     else:
-        undefined["log_loss"] = "no images"
+        undefined |= dict.fromkeys(("log_loss", "ece"), "no images")
+    result["ece"] = calibration_error(probabilities[np.arange(len(truth)), predicted], predicted == truth)
     result["undefined"] = undefined
     return result
 

@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from darkroom.calibration import calibrated
 from darkroom.contract import model_package
 from darkroom.drift.reference import Reference
 from darkroom.errors import DataError, ModelError
@@ -41,7 +42,8 @@ class PackageInfo(BaseModel):
     format_version: int = FORMAT_VERSION
     classes: tuple[str, ...] = Field(min_length=2)
     positive_class: str | None = None  # set where there are two classes
-    threshold: float | None = Field(default=None, ge=0, le=1)
+    threshold: float | None = Field(default=None, ge=0, le=1)  # on the calibrated probability
+    temperature: float = Field(default=1.0, gt=0, allow_inf_nan=False)  # see darkroom.calibration
     transform: dict[str, Any]
     transform_hash: str
     dataset: str
@@ -53,6 +55,7 @@ class PackageInfo(BaseModel):
     seed: int
     input_shape: tuple[int, int, int]  # height, width, channels
     metrics: dict[str, Any] = Field(default_factory=dict)  # on val
+    notes: tuple[str, ...] = ()  # how temperature and threshold were chosen, a sentence each
 
     @model_validator(mode="after")
     def _consistent(self) -> PackageInfo:
@@ -115,11 +118,11 @@ class Model:
         self._check_shapes()
 
     def predict(self, pixels: np.ndarray) -> np.ndarray:
-        """float32[N, classes], rows summing to one, from uint8[N, H, W, C] made by ``transform``.
+        """float32[N, classes], rows summing to one, from uint8[N, H, W, C] made by ``transform``; calibrated.
 
         Raises ModelError for another shape or dtype.
         """
-        return self._run(pixels, [0])[0]
+        return calibrated(self._run(pixels, [0])[0], self.info.temperature)
 
     @property
     def can_embed(self) -> bool:
@@ -148,7 +151,7 @@ class Model:
         if self.reference.kind == "pixels":
             return self.predict(pixels), self.reference.features(None, pixels)
         probabilities, embedding = self._run(pixels, [0, 1])
-        return probabilities, self.reference.features(embedding, pixels)
+        return calibrated(probabilities, self.info.temperature), self.reference.features(embedding, pixels)
 
     def labels(self, probabilities: np.ndarray) -> tuple[list[str], np.ndarray]:
         """The label of each row of float[N, classes] and that label's probability, float64[N]."""

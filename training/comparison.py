@@ -1,143 +1,203 @@
-"""The pages of a training: how its configs compare, and what the gate decided."""
+"""What a training's configs are compared by: everything that the page shows and ``comparison.json`` keeps.
+
+The JSON is described in docs/evaluation.md; ``FORMAT_VERSION`` rises when a field changes its meaning or goes.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import Any
 
-from darkroom.figures import svg
-from darkroom.html import Page, number, percent, plural
+import numpy as np
+
 from darkroom.metrics import METRIC_NAMES
-from darkroom.palette import class_colors
-from training.plots import confusion_figure, roc_figure
+from darkroom.resampling import RESAMPLED, rounds_for
+from training.differences import Compared
+from training.measured import LEVEL, Measured
+from training.mistakes import Mistake
+from training.slices import Slices
 
-if TYPE_CHECKING:
-    from darkroom.gate import Verdict
-    from training.evaluate import Measured
+FORMAT, FORMAT_VERSION = "darkroom.comparison", 1
 
 
-def comparison_page(
-    plan: Mapping[str, Any],
-    results: Sequence[Mapping[str, Any]],
-    challenger: Mapping[str, Any],
-    measured: Sequence[Measured],
-) -> str:
-    """One self-contained HTML page: metrics with intervals on val and test, confusion matrices, ROC curves."""
-    page = Page(f"Training on {plan['dataset']}", f"version {plan['version'][:12]}, split {plan['split_id'][:12]}")
-    best = next(m for m in measured if m.part == "test" and m.config == challenger["config"])
-    page.tiles(
-        [
-            ("challenger", challenger["config"], f"best on val by {METRIC_NAMES.get(plan['primary_metric'], '')}"),
-            ("balanced accuracy", number(best.metrics["balanced_accuracy"]), f"on test, {_interval(best.interval)}"),
-            ("test images", best.metrics["count"], f"in {plural(len(best.info.classes), 'class', 'classes')}"),
-            ("configs", len(results), "trained and compared"),
-        ]
-    )
-    page.text(
-        "Val chose the challenger and its threshold. Test was looked at once, for this page and the gate, and chose "
-        "nothing. Intervals are 95 % bootstrap intervals that keep the images of a group together."
-    )
-    for part, meaning in (("test", "images that no model has seen"), ("val", "images that models were chosen on")):
-        found = [m for m in measured if m.part == part]
-        page.section(f"On {part}: {meaning}")
-        first, *others = METRIC_NAMES
-        rows = [
-            [m.config, m.metrics[first], _interval(m.interval), *[m.metrics[name] for name in others]] for m in found
-        ]
-        headers = ["config", METRIC_NAMES[first], "95 % interval", *[METRIC_NAMES[name] for name in others], "images"]
-        page.table(headers, [[*row, m.metrics["count"]] for row, m in zip(rows, found, strict=True)])
-        for reason in sorted({f"{name}: {why}" for m in found for name, why in m.metrics["undefined"].items()}):
-            page.callout("note", f"Not defined: {reason}.")
-        classes = found[0].info.classes
-        colors = class_colors(classes)
-        page.table(
-            ["class", "config", "recall", "precision", "images"],
-            [
-                [name, m.config, m.metrics["recall"][name], m.metrics["precision"][name], m.metrics["support"][name]]
-                for name in classes
-                for m in found
+@dataclass(frozen=True)
+class Entry:
+    """One config: what training it returned, how it does on val and test, what it costs, where it is wrong."""
+
+    result: Mapping[str, Any]
+    val: Measured
+    test: Measured
+    package_bytes: int | None
+    slices: Slices
+    mistakes: Sequence[Mistake]
+
+    @property
+    def config(self) -> str:
+        return str(self.result["config"])
+
+    @property
+    def images_per_second(self) -> float | None:
+        """Of ``Model.predict`` over val and test; decoding is not counted, and the pixels are in memory."""
+        seconds = self.val.answers.seconds + self.test.answers.seconds
+        return (len(self.val.truth) + len(self.test.truth)) / seconds if seconds > 0 else None
+
+    def as_dict(self, on_front: bool) -> dict[str, Any]:
+        info = self.test.info
+        return {
+            "config": self.config,
+            "kind": self.result.get("kind"),
+            "run_id": self.result["run_id"],
+            "package_id": self.result["package_id"],
+            "threshold": info.threshold,
+            "temperature": info.temperature,
+            "notes": list(info.notes),
+            "train_seconds": self.result["seconds"],
+            "package_bytes": self.package_bytes,
+            "images_per_second": self.images_per_second,
+            "on_pareto_front": on_front,
+            "val": measured_as_dict(self.val),
+            "test": measured_as_dict(self.test),
+            "slices": self.slices.as_dict(),
+            "mistakes": [
+                {"content_id": m.content_id, "path": m.path, "truth": m.truth, "said": m.said, "score": m.score}
+                for m in self.mistakes
             ],
-            title="By class",
-            colors=[colors[name] for name in classes for _ in found],
-        )
-        curves = {m.config: (m.truth, m.probabilities) for m in found}
-        chart = roc_figure(curves, classes, found[0].info.positive_class)
-        page.figure(svg(chart), f"ROC curves on {part}", f"ROC curves of {', '.join(curves)}", half=True)
-        for m in found:
-            chart = confusion_figure(m.metrics["confusion"], m.info.classes)
-            alt = f"Confusion matrix, rows true: {m.metrics['confusion']}"
-            page.figure(svg(chart), f"{m.config}: true against predicted", alt, half=True)
-    page.section("How they were trained")
-    page.table(
-        ["config", "kind", "threshold", "seconds", "MLflow run", "package"],
-        [[r["config"], r["kind"], r["threshold"], r["seconds"], r["run_id"], r["package_id"][:12]] for r in results],
-    )
-    for name, address in plan["links"].items():
-        if address.startswith("http"):
-            page.link(name.replace("_", " "), address)
-    return page.render()
+        }
 
 
-def gate_page(
-    verdict: Verdict,
-    model: str,
-    challenger: Mapping[str, Any],
-    champion: str | None,
-    changes: Mapping[str, Any],
-) -> str:
-    """One self-contained HTML page: the verdict, its reasons and figures, and what changed since the champion."""
-    page = Page(f"Gate of {model}", f"{challenger['config']} against {champion or 'chance: there is no champion yet'}")
-    page.callout("good" if verdict.promote else "warning", "Promote." if verdict.promote else "Not promoted.")
-    page.section("Reasons").bullets(verdict.reasons)
-    page.link("The model card", "card/index.html")
-    figures = verdict.figures
-    if figures:
-        page.section("Figures")
-        metric = METRIC_NAMES.get(figures.get("metric", ""), "")
-        facts = [
-            ("images compared", figures.get("images")),
-            ("left out, since a model was trained on them", figures.get("left_out_as_trained_on")),
-            ("test set", figures.get("test_set")),
-            ("chance", figures.get("chance")),
-            (f"{metric} of the challenger", figures.get("value")),
-            ("its interval", _interval(figures.get("interval"))),
-            (f"{metric} of the champion", figures.get("champion_value")),
-            ("difference", figures.get("difference")),
-            ("its interval", _interval(figures.get("difference_interval"))),
-            ("calibration error", figures.get("calibration_error")),
-            ("time for an image, ms", figures.get("time_for_an_image")),
-            ("package, MB", figures.get("package")),
-            ("slices of too few images", figures.get("slices_too_small")),
-        ]
-        page.facts([(name, value) for name, value in facts if value is not None])
-        if recall := figures.get("recall"):
-            colors = class_colors(recall)
-            heads, rows = ["class", "recall of the challenger"], [[name, percent(one)] for name, one in recall.items()]
-            if rival := figures.get("champion_recall"):
-                heads.append("of the champion")
-                rows = [[name, mine, percent(rival[name])] for name, mine in rows]
-            page.table(heads, rows, colors=[colors[name] for name in recall])
-        if slices := figures.get("slices"):
-            rows = [[s["slice"], s["value"], s["images"], s["difference"], _interval(s["interval"])] for s in slices]
-            page.table(["slice", "value", "images", "difference of accuracy", "interval"], rows, title="By slice")
-    if changes:
-        _changes(page, changes)
-    return page.render()
+@dataclass(frozen=True)
+class AgainstChampion:
+    """The challenger against the champion, on the test images that the champion was not trained on.
+
+    ``reason`` says why there is no comparison; ``left_out`` counts the images that the champion was trained on.
+    """
+
+    champion: str
+    images: int = 0
+    left_out: int = 0
+    compared: Sequence[Compared] = ()
+    sentence: str = ""
+    reason: str = ""
+
+    def as_dict(self) -> dict[str, Any]:
+        return {
+            "champion": self.champion,
+            "images": self.images,
+            "left_out_as_trained_on": self.left_out,
+            "differences": [one.as_dict() for one in self.compared],
+            "sentence": self.sentence,
+            "reason": self.reason,
+        }
 
 
-def _changes(page: Page, changes: Mapping[str, Any]) -> None:
-    page.section("What changed").text(f"Since {changes['since']}.")
-    data = [
-        (name.replace("_", " "), " → ".join(value) if isinstance(value, list) else value)
-        for name, value in changes["data"].items()
+@dataclass(frozen=True)
+class Comparison:
+    """A training's configs, best on test first, and what can be said of their differences."""
+
+    plan: Mapping[str, Any]
+    challenger: Mapping[str, Any]
+    entries: Sequence[Entry]
+    compared: Sequence[Compared]
+    sentence: str
+    champion: AgainstChampion | None
+
+    @property
+    def metric(self) -> str:
+        return str(self.plan["primary_metric"])
+
+    @property
+    def best(self) -> Entry:
+        """The challenger's entry."""
+        return next(one for one in self.entries if one.config == self.challenger["config"])
+
+    def as_dict(self) -> dict[str, Any]:
+        """The content of comparison.json: numbers, texts, lists and nulls only, never NaN."""
+        front = pareto_front(self.entries, self.metric)
+        images = len(self.best.test.truth)
+        return {
+            "format": FORMAT,
+            "format_version": FORMAT_VERSION,
+            **{name: self.plan[name] for name in ("dataset", "version", "split_id", "model", "primary_metric")},
+            "parent_run_id": self.plan["parent_run_id"],
+            "level": LEVEL,
+            "bootstrap_rounds": rounds_for(images),
+            "classes": list(self.best.test.info.classes),
+            "challenger": self.challenger["config"],
+            "sentence": self.sentence,
+            "notes": notes_on(self),
+            "configs": [one.as_dict(one.config in front) for one in self.entries],
+            "differences": [one.as_dict() for one in self.compared],
+            "champion": None if self.champion is None else self.champion.as_dict(),
+        }
+
+
+def measured_as_dict(measured: Measured) -> dict[str, Any]:
+    """Every metric with its interval, what is not defined and why, and the counts behind them."""
+    kept = {name: measured.metrics[name] for name in ("count", "precision", "recall", "support", "confusion")}
+    metrics = {}
+    for name in RESAMPLED:
+        bounds = measured.intervals[name]
+        low, high = bounds if bounds else (None, None)
+        metrics[name] = {"value": measured.metrics[name], "low": low, "high": high}
+    groups = len(np.unique(measured.groups))
+    return {"metrics": metrics, "undefined": dict(measured.metrics["undefined"]), "groups": groups, **kept}
+
+
+def best_first(entries: Sequence[Entry], metric: str) -> list[Entry]:
+    """By the metric on test; those without it last, equal ones by name."""
+
+    def order(entry: Entry) -> tuple[bool, float, str]:
+        value = entry.test.metrics[metric]
+        return (value is None, -(value or 0.0), entry.config)
+
+    return sorted(entries, key=order)
+
+
+def pareto_front(entries: Sequence[Entry], metric: str) -> list[str]:
+    """The configs that no other beats in quality without being slower; from fast to slow."""
+    points = [
+        (one.images_per_second, one.test.metrics[metric], one.config)
+        for one in entries
+        if one.images_per_second is not None and one.test.metrics[metric] is not None
     ]
-    page.facts(
-        [*(data or [("data", "the same version and split")]), ("code", "changed" if changes["code"] else "same")]
-    )
-    if changes["config"]:
-        rows = [[None if cell is None else str(cell) for cell in row] for row in changes["config"]]
-        page.table(["option", "champion", "challenger"], rows)
+    front, best = [], -np.inf
+    for _, quality, name in sorted(points, key=lambda point: (-(point[0] or 0.0), -point[1], point[2])):
+        if quality > best:
+            front.append(name)
+            best = quality
+    return front
 
 
-def _interval(bounds: Sequence[float] | None) -> str | None:
-    return None if bounds is None else f"{bounds[0]:.3f} to {bounds[1]:.3f}"
+def notes_on(comparison: Comparison) -> list[str]:
+    """What a reader must know before believing the figures."""
+    test = comparison.best.test
+    images, groups = len(test.truth), len(np.unique(test.groups))
+    notes = []
+    if groups < images:
+        notes.append(
+            f"The {images:,} test images come from {groups:,} groups (patients, say). Images of a group are not "
+            "independent, so every interval and p-value counts groups."
+        )
+    right = [one.config for one in comparison.entries if one.test.metrics["accuracy"] == 1.0]
+    if right:
+        notes.append(
+            f"{_listed(right)} made no mistake on test. A bootstrap sees no spread there; by the rule of three, an "
+            f"error rate of up to {min(1.0, 3 / groups):.1%} is not excluded."
+        )
+    undefined = {f"{METRIC_NAMES.get(m, m)}: {why}" for one in comparison.entries for m, why in _missing(one.test)}
+    notes += [f"Not defined on test, {text}." for text in sorted(undefined)]
+    for one in comparison.entries:
+        notes += [f"{one.config}: {note}" for note in one.test.info.notes if "as near as can be" in note]
+    return notes
+
+
+def _missing(measured: Measured) -> list[tuple[str, str]]:
+    return [(name, why) for name, why in measured.metrics["undefined"].items() if name in METRIC_NAMES]
+
+
+def _listed(names: Sequence[str]) -> str:
+    shown = list(names[:5])
+    if len(names) > len(shown):
+        shown.append(f"{len(names) - 5} more")
+    return shown[0] if len(shown) == 1 else f"{', '.join(shown[:-1])} and {shown[-1]}"

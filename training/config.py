@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from darkroom.contract import stable_hash
 from darkroom.errors import InvalidRequest
+from darkroom.thresholds import BalancedAccuracyAim, ThresholdAim
 from darkroom.transform import ImageTransform
 
 CONFIG_FOLDER = Path(__file__).parent / "configs"
@@ -39,6 +40,12 @@ class TrainingConfig(Options):
     seed: int = Field(default=0, ge=0, le=2**31 - 1, description="Of weights and shuffling.")
     positive_class: str | None = Field(default=None, description="Of two classes. Default: the last in sorted order.")
     primary_metric: PrimaryMetric = Field(default="balanced_accuracy", description="Chooses among configs, on val.")
+    calibration: Literal["temperature", "none"] = Field(
+        default="temperature", description="Whether val may make the probabilities more or less sure."
+    )
+    threshold: ThresholdAim = Field(
+        default=BalancedAccuracyAim(), description="What the threshold of two classes is chosen for, on val."
+    )
 
     @property
     def digest(self) -> str:

@@ -20,7 +20,7 @@ from darkroom.model import load_package
 from darkroom.storage import Storage
 from training import receipts, registry, tracking
 from training.changes import changes_since
-from training.comparison import gate_page
+from training.gate_page import gate_page
 from training.packaging import THREADS
 from training.plots import confusion_figure
 from training.policy import gate_policy

@@ -7,7 +7,6 @@ import json
 import logging
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -16,29 +15,24 @@ import pyarrow.parquet as pq
 
 from darkroom.contract import training_reports
 from darkroom.errors import DataError
-from darkroom.metrics import flat_metrics, interval, predict_labels, score
-from darkroom.model import PackageInfo, load_package
+from darkroom.model import load_package
 from darkroom.storage import Storage
-from training import receipts, tracking
-from training.comparison import comparison_page
+from training import receipts
+from training.champion_match import against_champion
+from training.comparison import Comparison, Entry, best_first
+from training.comparison_page import comparison_page
+from training.config_page import config_page
 from training.data import Examples, read_examples, read_split
-from training.packaging import THREADS, figures_of
+from training.differences import compare, who_won
+from training.evaluation_runs import tell_mlflow
+from training.measured import Answered, Measured, answered, measure_part, predictions_path
+from training.mistakes import Mistake, worst_mistakes
+from training.packaging import THREADS
+from training.policy import gate_policy
+from training.scoring import image_rows, slices_in
+from training.slices import group_sizes, slices_on
 
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class Measured:
-    """One config on one part of a split: metrics, interval of the balanced accuracy, and every prediction."""
-
-    config: str
-    part: str
-    info: PackageInfo
-    metrics: Mapping[str, Any]
-    interval: tuple[float, float] | None
-    truth: np.ndarray
-    probabilities: np.ndarray
-    milliseconds: float | None = None  # to predict one image
 
 
 def evaluate_configs(lake: Storage, plan: dict[str, Any], results: Sequence[dict[str, Any]]) -> dict[str, Any]:
@@ -54,47 +48,81 @@ def evaluate_configs(lake: Storage, plan: dict[str, Any], results: Sequence[dict
     complete = _complete(plan, results)
     challenger = choose_challenger(complete, plan["primary_metric"])
     log.info("The challenger is %s, best on val by %s.", challenger["config"], plan["primary_metric"])
-    split = read_split(lake, plan["dataset"], plan["split_id"])
     folder = training_reports(plan["model"], plan["parent_run_id"])
-    client = tracking.open_client()
-    measured: list[Measured] = []
-    for result in complete:
-        model = load_package(lake, result["package"], package_id=result["package_id"], threads=THREADS)
-        for part in ("val", "test"):
-            examples = read_examples(lake, plan["dataset"], split, part, model.transform)
-            started = time.perf_counter()
-            probabilities = model.predict(examples.pixels)
-            milliseconds = (time.perf_counter() - started) * 1000 / max(1, len(probabilities))
-            found = measure_part(result["config"], part, model.info, examples, probabilities, milliseconds)
-            measured.append(found)
-            if part == "test":
-                table = _predictions(examples, model.label_indices(probabilities), probabilities)
-                lake.write(predictions_path(folder, result["config"]), _parquet(table))
-        test = measured[-1]
-        with tracking.reached():
-            tracking.log_step(client, result["run_id"], 0, flat_metrics(test.metrics, "test_"))
-            pictures = figures_of("test", test.info, test.metrics, test.truth, test.probabilities)
-            tracking.log_figures(result["run_id"], pictures)
-    page = f"{folder}/index.html"
-    lake.write(page, comparison_page(plan, complete, challenger, measured).encode())
-    test_metrics = {m.config: _small(m) for m in measured if m.part == "test"}
-    summary = {"challenger": challenger, "test": test_metrics, "val": {m.config: _small(m) for m in measured[::2]}}
+    comparison = _compare(lake, plan, complete, challenger, folder)
+    log.info("%s", comparison.sentence)
+    page = _report(lake, folder, comparison)
+    told = {part: {one.config: _small(getattr(one, part)) for one in comparison.entries} for part in ("val", "test")}
+    summary = {"challenger": challenger, "sentence": comparison.sentence, **told}
     lake.write(f"{folder}/summary.json", json.dumps(summary, indent=1, sort_keys=True, ensure_ascii=False).encode())
-    with tracking.reached():
-        client.log_text(plan["parent_run_id"], lake.read(page).decode(), "comparison.html")
-        client.set_tag(plan["parent_run_id"], "darkroom.challenger", challenger["config"])
-        chosen = next(m for m in measured if m.part == "test" and m.config == challenger["config"])
-        tracking.log_step(client, plan["parent_run_id"], 0, flat_metrics(chosen.metrics, "challenger_test_"))
+    tell_mlflow(lake, folder, comparison)
     return {
         "plan": plan,
         "challenger": challenger,
         "results": complete,
-        "test": test_metrics,
+        "test": told["test"],
+        "sentence": comparison.sentence,
         "comparison": page,
         "page": page,
         "mlflow_url": plan["mlflow_url"],
         "changed": True,
     }
+
+
+def _compare(
+    lake: Storage, plan: dict[str, Any], results: Sequence[dict[str, Any]], challenger: dict[str, Any], folder: str
+) -> Comparison:
+    """Every config through its package on val and test, and all of them against the challenger."""
+    split = read_split(lake, plan["dataset"], plan["split_id"])
+    answers: dict[str, dict[str, Answered]] = {"val": {}, "test": {}}
+    examples: dict[str, Examples] = {}
+    mistakes: dict[str, list[Mistake]] = {}
+    rows: list[dict[str, Any]] = []
+    for result in results:
+        name = result["config"]
+        model = load_package(lake, result["package"], package_id=result["package_id"], threads=THREADS)
+        for part, told in answers.items():
+            examples[part] = read_examples(lake, plan["dataset"], split, part, model.transform)
+            started = time.perf_counter()
+            probabilities = model.predict(examples[part].pixels)
+            told[name] = answered(model.info, probabilities, time.perf_counter() - started)
+        test = examples["test"]
+        rows = rows or image_rows(lake, plan, test.content_ids)
+        mistakes[name] = worst_mistakes(answers["test"][name], test, [row["path"] for row in rows])
+        table = _predictions(test, answers["test"][name])
+        lake.write(predictions_path(folder, name), _parquet(table))
+    measured = {
+        part: measure_part(part, examples[part].truth, np.array(examples[part].group), told)
+        for part, told in answers.items()
+    }
+    kinds = {**slices_in(rows), "images of the group": group_sizes(examples["test"].group)}
+    fewest = gate_policy().slice_min_images
+    entries = [
+        Entry(result, val, test, _size_of(lake, result), slices_on(test, kinds, fewest), mistakes[result["config"]])
+        for result, val, test in zip(results, measured["val"], measured["test"], strict=True)
+    ]
+    metric = plan["primary_metric"]
+    mine = next(one.test for one in entries if one.config == challenger["config"])
+    compared = compare(mine, [one.test for one in entries if one.test is not mine])
+    sentence = who_won(mine.config, compared, metric, len(mine.truth))
+    champion = against_champion(lake, plan, challenger, mine, examples["test"].content_ids)
+    return Comparison(plan, challenger, best_first(entries, metric), compared, sentence, champion)
+
+
+def _report(lake: Storage, folder: str, comparison: Comparison) -> str:
+    """Writes the page, a page a config, and the JSON; returns the page's path."""
+    page = f"{folder}/index.html"
+    for entry in comparison.entries:
+        lake.write(f"{folder}/configs/{entry.config}.html", config_page(comparison.plan, entry).encode())
+    content = json.dumps(comparison.as_dict(), indent=1, sort_keys=True, ensure_ascii=False, allow_nan=False)
+    lake.write(f"{folder}/comparison.json", content.encode())
+    lake.write(page, comparison_page(comparison).encode())
+    return page
+
+
+def _size_of(lake: Storage, result: Mapping[str, Any]) -> int | None:
+    found = lake.stat(result["package"])
+    return None if found is None else found.size
 
 
 def choose_challenger(results: Sequence[dict[str, Any]], metric: str) -> dict[str, Any]:
@@ -110,26 +138,6 @@ def choose_challenger(results: Sequence[dict[str, Any]], metric: str) -> dict[st
     return min(usable, key=order)
 
 
-def measure_part(
-    config: str,
-    part: str,
-    info: PackageInfo,
-    examples: Examples,
-    probabilities: np.ndarray,
-    milliseconds: float | None = None,
-) -> Measured:
-    """Metrics of predictions for a part of a split, with a bootstrap interval that keeps groups whole."""
-    metrics = score(examples.truth, probabilities, info.classes, info.positive_class, info.threshold)
-    positive = None if info.positive_class is None else info.classes.index(info.positive_class)
-    predicted = predict_labels(probabilities, positive, info.threshold)
-    bounds = interval(examples.truth, predicted, len(info.classes), np.array(examples.group))
-    return Measured(config, part, info, metrics, bounds, examples.truth, probabilities, milliseconds)
-
-
-def predictions_path(folder: str, config: str) -> str:
-    return f"{folder}/test-{config}.parquet"
-
-
 def _complete(plan: dict[str, Any], results: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     """One result a config, in the plan's order."""
     known = {result["config"]: result for result in results}
@@ -142,7 +150,7 @@ def _complete(plan: dict[str, Any], results: Sequence[dict[str, Any]]) -> list[d
     return complete
 
 
-def _predictions(examples: Examples, predicted: np.ndarray, probabilities: np.ndarray) -> pa.Table:
+def _predictions(examples: Examples, answers: Answered) -> pa.Table:
     """A row an image: content_id, group, truth, predicted, score (of the predicted label), probabilities."""
     names = np.array(examples.classes, dtype=object)
     return pa.table(
@@ -150,9 +158,9 @@ def _predictions(examples: Examples, predicted: np.ndarray, probabilities: np.nd
             "content_id": examples.content_ids,
             "group": examples.group,
             "truth": names[examples.truth].tolist(),
-            "predicted": names[predicted].tolist(),
-            "score": probabilities[np.arange(len(predicted)), predicted].astype(np.float64),
-            "probabilities": pa.array(probabilities.astype(np.float64).tolist(), type=pa.list_(pa.float64())),
+            "predicted": names[answers.labels].tolist(),
+            "score": answers.scores,
+            "probabilities": pa.array(answers.probabilities.astype(np.float64).tolist(), type=pa.list_(pa.float64())),
         }
     )
 
@@ -165,6 +173,12 @@ def _parquet(table: pa.Table) -> bytes:
 
 def _small(measured: Measured) -> dict[str, Any]:
     """The numbers that go through XCom."""
-    bounds = list(measured.interval) if measured.interval else None
     kept = {name: value for name, value in measured.metrics.items() if name != "confusion"}
-    return {**kept, "balanced_accuracy_interval": bounds, "milliseconds": measured.milliseconds}
+    bounds = {name: list(found) if found else None for name, found in measured.intervals.items()}
+    first = bounds["balanced_accuracy"]
+    return {
+        **kept,
+        "intervals": bounds,
+        "balanced_accuracy_interval": first,
+        "milliseconds": measured.milliseconds,
+    }

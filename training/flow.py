@@ -22,6 +22,7 @@ from darkroom.requests import checked_job
 from darkroom.retraining import Asker
 from darkroom.settings import get_settings
 from darkroom.storage import Storage
+from darkroom.thresholds import check_aim
 from training import receipts
 from training.config import known_configs, load_config
 from training.data import class_names, read_split
@@ -64,6 +65,7 @@ def plan(lake: Storage, request: dict[str, Any], now: datetime | None = None) ->
     classes = class_names(read_split(lake, asked.dataset, asked.split_id))
     for config in configs:
         _positive_class(config.positive_class, classes, config.name)
+        check_aim(config.threshold, classes, config.name)
     model = asked.model or asked.dataset
     client = tracking.open_client()
     transforms = {config.transform.hash: config.transform.model_dump(mode="json") for config in configs}

@@ -1,24 +1,29 @@
-"""From a trained graph to a model package: threshold and metrics on val, all measured through the package itself."""
+"""From a trained graph to a model package: temperature, threshold and metrics on val, measured through the package."""
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
+from darkroom.calibration import Temperature, calibrated, fit_temperature
 from darkroom.codedigest import code_digest
-from darkroom.metrics import choose_threshold, flat_metrics, score
+from darkroom.metrics import flat_metrics, predict_labels, score
 from darkroom.model import PackageInfo, load_package, pack, write_package
 from darkroom.storage import Storage
+from darkroom.thresholds import find_threshold
 from training.config import TrainingConfig
-from training.data import read_examples, read_split
+from training.curves import pr_figure, reliability_figure, roc_figure
+from training.data import Examples, read_examples, read_split
 from training.kinds import Fitted
-from training.plots import confusion_figure, roc_figure
+from training.plots import confusion_figure
 from training.reference import val_reference
 
 THREADS = 2
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -33,7 +38,11 @@ class Built:
     probabilities: np.ndarray
 
     def metrics(self, prefix: str) -> dict[str, float]:
-        return flat_metrics(self.val, prefix)
+        """Those of val under flat names, and what was chosen on it."""
+        chosen = {"temperature": self.info.temperature}
+        if self.info.threshold is not None:
+            chosen["threshold"] = self.info.threshold
+        return flat_metrics(self.val, prefix) | chosen
 
     def figures(self, part: str) -> dict[str, bytes]:
         """PNG plots by file name."""
@@ -41,7 +50,7 @@ class Built:
 
 
 def build_package(lake: Storage, task: Mapping[str, Any], config: TrainingConfig, fitted: Fitted) -> Built:
-    """Chooses the threshold on val, measures, and writes the package with what drift is measured from."""
+    """Chooses temperature and threshold on val, measures, and writes the package with what drift is measured from."""
     split = read_split(lake, task["dataset"], task["split_id"])
     val = read_examples(lake, task["dataset"], split, "val", config.transform)
     classes = val.classes
@@ -64,27 +73,53 @@ def build_package(lake: Storage, task: Mapping[str, Any], config: TrainingConfig
         input_shape=config.transform.shape,
     )
     model = load_package(lake, pack(info, fitted.graph), threads=THREADS)
-    probabilities = model.predict(val.pixels)
+    raw = model.predict(val.pixels)
+    temperature = _temperature(config, val, raw)
+    probabilities = calibrated(raw, temperature.value)
+    notes = [f"Temperature {temperature.value:g}: {temperature.reason}."]
     threshold = None
     if positive is not None:
-        column = classes.index(positive)
-        threshold = choose_threshold(val.truth == column, probabilities[:, column])
+        found = find_threshold(config.threshold, val.truth, probabilities, classes, classes.index(positive))
+        threshold = found.value
+        notes.append(f"Threshold {found.note}.")
+        if not found.reached:
+            log.warning("%s: the aim of the threshold is not reached on val. %s", config.name, notes[-1])
+    log.info("%s: %s", config.name, " ".join(notes))
     measured = score(val.truth, probabilities, classes, positive, threshold)
-    info = info.model_copy(update={"threshold": threshold, "metrics": measured})
+    before = score(val.truth, raw, classes, positive, threshold)
+    measured |= {"ece_before": before["ece"], "log_loss_before": before["log_loss"]}
+    chosen = {"temperature": temperature.value, "threshold": threshold, "metrics": measured, "notes": tuple(notes)}
+    info = info.model_copy(update=chosen)
     reference = val_reference(lake, model, info, split, val, probabilities)
     path, package_id = write_package(lake, task["model"], info, fitted.graph, reference)
     return Built(path, package_id, info, measured, val.truth, probabilities)
 
 
+def _temperature(config: TrainingConfig, val: Examples, raw: np.ndarray) -> Temperature:
+    if config.calibration == "none":
+        return Temperature(1.0, None, None, "the config asks for none")
+    return fit_temperature(val.truth, raw, val.group)
+
+
 def figures_of(
     part: str, info: PackageInfo, metrics: Mapping[str, Any], truth: np.ndarray, probabilities: np.ndarray
 ) -> dict[str, bytes]:
-    """The confusion matrix and the ROC curves of one model on one part of a split, as PNG by file name."""
+    """Confusion matrix, ROC, precision-recall and reliability of one model on a part of a split: PNG by file name."""
     from darkroom.figures import png
 
     title = f"{info.config} on {part}, {len(truth):,} images"
     curves = {info.config: (truth, probabilities)}
+    positive = None if info.positive_class is None else info.classes.index(info.positive_class)
+    labels = predict_labels(probabilities, positive, info.threshold)
+    score_of_label = probabilities[np.arange(len(labels)), labels]
+    drawn = {
+        "Confusion": confusion_figure(metrics["confusion"], info.classes),
+        "ROC": roc_figure(curves, info.classes, info.positive_class),
+        "Precision and recall": pr_figure(curves, info.classes, info.positive_class),
+        "Reliability": reliability_figure(score_of_label, labels == truth),
+    }
+    names = ("confusion", "roc", "pr", "reliability")
     return {
-        f"confusion_{part}.png": png(confusion_figure(metrics["confusion"], info.classes), title=f"Confusion: {title}"),
-        f"roc_{part}.png": png(roc_figure(curves, info.classes, info.positive_class), title=f"ROC: {title}"),
+        f"{name}_{part}.png": png(figure, title=f"{what}: {title}")
+        for name, (what, figure) in zip(names, drawn.items(), strict=True)
     }

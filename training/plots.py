@@ -1,4 +1,4 @@
-"""The charts of training: confusion matrices and ROC curves."""
+"""The charts of training: confusion matrices, and quality against speed."""
 
 from __future__ import annotations
 
@@ -6,14 +6,15 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from matplotlib.ticker import NullFormatter
 
-from darkroom.figures import INK, legend_above, new_figure, plain, tidy
-from darkroom.palette import CLASS_COLORS
+from darkroom.figures import GRID, INK, new_figure, plain, tidy
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-GROUND = "#2f6db5"
+GROUND, CHOSEN, OTHERS = "#2f6db5", "#d55e00", "#8a939b"
+NAMED_POINTS = 10  # names of more configs would cover the plot
 NUMBERED_CLASSES = 12  # cells of more classes are too small for numbers
 
 
@@ -44,42 +45,49 @@ def confusion_figure(matrix: Sequence[Sequence[int]], classes: Sequence[str]) ->
     return figure
 
 
-def roc_figure(
-    curves: Mapping[str, tuple[np.ndarray, np.ndarray]], classes: Sequence[str], positive_class: str | None
+def pareto_figure(
+    points: Mapping[str, tuple[float, float, tuple[float, float] | None]],
+    front: Sequence[str],
+    chosen: str,
+    quality: str,
 ) -> Figure:
-    """ROC curves of {name: (truth int[N], probabilities float[N, C])}; of many classes the mean."""
-    figure = new_figure(5.2, 4.8)
+    """Quality against speed: {config: (images a second, quality, its interval)}; a line joins the front.
+
+    Named are the configs on the front and the chosen one; all where there are at most ``NAMED_POINTS``.
+    """
+    figure = new_figure(7.2, 4.4)
     axes = figure.subplots()
-    axes.plot([0, 1], [0, 1], color="#8a939b", linewidth=1, linestyle=":", label="chance")
-    for number, (name, (truth, probabilities)) in enumerate(curves.items()):
-        across, up = roc_curve_of(truth, probabilities, classes, positive_class)
-        if len(across):
-            color = CLASS_COLORS[number % len(CLASS_COLORS)]
-            area = float(np.trapezoid(up, across))
-            axes.plot(across, up, color=color, linewidth=2, label=f"{plain(name)}, area {area:.3f}")
-    axes.set_xlabel("false positive rate")
-    axes.set_ylabel("true positive rate")
-    axes.set_aspect("equal")
+    path = sorted(points[name][:2] for name in front)
+    axes.plot([x for x, _ in path], [y for _, y in path], color=GRID, linewidth=1.2, linestyle="--", zorder=1)
+    for name, (speed, value, bounds) in sorted(points.items()):
+        color = CHOSEN if name == chosen else GROUND if name in front else OTHERS
+        if bounds:
+            axes.plot([speed, speed], bounds, color=color, linewidth=1.2, alpha=0.6, zorder=2)
+        axes.scatter([speed], [value], s=90 if name == chosen else 55, color=color, linewidths=0, zorder=3)
+    axes.set_xscale("log")
+    speeds = [speed for speed, _, _ in points.values()]
+    if speeds:
+        axes.set_xlim(min(speeds) / 1.5, max(speeds) * 2.2)
+    axes.xaxis.set_minor_formatter(NullFormatter())
+    axes.set_xlabel("images a second")
+    axes.set_ylabel(f"{quality} on test")
     tidy(axes, grid="both", x_numbers=True)
-    legend_above(figure)
+    _name_points(figure, points, [name for name in points if len(points) <= NAMED_POINTS or name in {*front, chosen}])
     return figure
 
 
-def roc_curve_of(
-    truth: np.ndarray, probabilities: np.ndarray, classes: Sequence[str], positive_class: str | None
-) -> tuple[np.ndarray, np.ndarray]:
-    """(false, true positive rate); of more than two classes the mean over classes, at equal false positive rates."""
-    from sklearn.metrics import roc_curve
-
-    columns: list[Any] = list(range(len(classes)))
-    if positive_class is not None and len(classes) == 2:
-        columns = [list(classes).index(positive_class)]
-    found = [
-        roc_curve(truth == k, probabilities[:, k])[:2] for k in columns if 0 < int((truth == k).sum()) < len(truth)
-    ]
-    if not found:
-        return np.array([]), np.array([])
-    if len(found) == 1:
-        return found[0]
-    grid = np.unique(np.concatenate([across for across, _ in found]))
-    return grid, np.mean([np.interp(grid, across, up) for across, up in found], axis=0)
+def _name_points(figure: Figure, points: Mapping[str, tuple[float, float, Any]], named: Sequence[str]) -> None:
+    """Names beside the points, moved down from each other where they would overlap."""
+    axes = figure.axes[0]
+    low, high = axes.get_ylim()
+    step = (high - low) / 20  # about the height of a name
+    taken: list[tuple[float, float]] = []
+    for name in sorted(named, key=lambda one: -points[one][1]):
+        speed, value = points[name][:2]
+        height = value
+        while any(abs(height - other) < step and max(speed, at) / min(speed, at) < 3 for at, other in taken):
+            height -= step
+        taken.append((speed, height))
+        axes.annotate(
+            plain(name, 28), (speed, value), xytext=(speed * 1.06, height), fontsize=8.5, color=INK, va="center"
+        )

@@ -21,7 +21,7 @@ from darkroom.storage import Storage
 from darkroom.tables import Table
 from darkroom.transform import ImageProblem, ImageTransform
 from training.data import read_examples, read_split
-from training.evaluate import predictions_path
+from training.measured import predictions_path
 from training.packaging import THREADS
 
 _SIDES = (128, 512)  # pixels of the shorter side, between small, middling and large images
@@ -50,16 +50,25 @@ def challenger_scores(lake: Storage, evaluation: Mapping[str, Any]) -> Scores:
 
 def slices_of(lake: Storage, plan: Mapping[str, Any], content_ids: Sequence[str]) -> dict[str, list[str]]:
     """What tells images apart, a value an image: Pillow's mode, the shorter side, and the source's first folder."""
+    return slices_in(image_rows(lake, plan, content_ids))
+
+
+def image_rows(lake: Storage, plan: Mapping[str, Any], content_ids: Sequence[str]) -> list[dict[str, Any]]:
+    """Path, mode, width and height of each image; of several files with one content, the first by path."""
     columns = ["content_id", "path", "mode", "width", "height"]
     rows = Table(lake, images_table(plan["dataset"])).read({"version": plan["version"]}, columns=columns)
     first: dict[str, dict[str, Any]] = {}
     for row in rows.to_pylist():  # sorted by path: the smallest path of a content stands for it
         first.setdefault(row["content_id"], row)
-    found = [first[content_id] for content_id in content_ids]
+    return [first[content_id] for content_id in content_ids]
+
+
+def slices_in(rows: Sequence[Mapping[str, Any]]) -> dict[str, list[str]]:
+    """``slices_of`` images whose rows are known."""
     return {
-        "mode": [row["mode"] or "unknown" for row in found],
-        "size": [_size(row["width"], row["height"]) for row in found],
-        "source": [row["path"].partition("/")[0] if "/" in row["path"] else "" for row in found],
+        "mode": [row["mode"] or "unknown" for row in rows],
+        "size": [_size(row["width"], row["height"]) for row in rows],
+        "source": [row["path"].partition("/")[0] if "/" in row["path"] else "" for row in rows],
     }
 
 
@@ -84,14 +93,14 @@ def champion_scores(lake: Storage, plan: Mapping[str, Any], champion: Champion, 
     try:
         model = load_package(lake, champion.package, package_id=champion.package_id, threads=THREADS)
         seen = trained_on(lake, champion.dataset, champion.split_id)
-        probabilities = _predict_same(lake, plan, model, mine.content_ids)
+        probabilities = predict_same(lake, plan, model, mine.content_ids)
     except (ModelError, DataError) as error:
         return Scores.unavailable(name, error.message)
     labels, score = model.labels(probabilities)
     return Scores(name, mine.content_ids, mine.truth, labels, score.tolist(), mine.groups, seen)
 
 
-def _predict_same(lake: Storage, plan: Mapping[str, Any], model: Model, content_ids: Sequence[str]) -> np.ndarray:
+def predict_same(lake: Storage, plan: Mapping[str, Any], model: Model, content_ids: Sequence[str]) -> np.ndarray:
     """Probabilities for the given images: from their examples where all are there, else from their bytes."""
     split = read_split(lake, plan["dataset"], plan["split_id"])
     try:

@@ -16,7 +16,7 @@ from darkroom.storage import Storage
 from darkroom.tables import Table
 from tests.packages import champion_of, write_dataset
 from training.changes import changes_since
-from training.comparison import gate_page
+from training.gate_page import gate_page
 
 pytestmark = pytest.mark.unit
 

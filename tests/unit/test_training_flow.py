@@ -253,7 +253,7 @@ def champions_now() -> Any:
 
 
 def it_scores_a_champion_whose_examples_are_not_there_from_the_bytes(world: dict[str, Any]) -> None:
-    from training.scoring import _predict_same
+    from training.scoring import predict_same
 
     lake, plan = world["lake"], world["plan"]
     result = next(result for result in world["results"] if result["config"] == "linear")
@@ -261,13 +261,13 @@ def it_scores_a_champion_whose_examples_are_not_there_from_the_bytes(world: dict
     split = read_split(lake, "lamps", "s1")
     examples = read_examples(lake, "lamps", split, "test", model.transform)
     reversed_ids = list(reversed(examples.content_ids))
-    found = _predict_same(lake, plan, model, reversed_ids)
+    found = predict_same(lake, plan, model, reversed_ids)
     np.testing.assert_allclose(found[::-1], model.predict(examples.pixels), atol=1e-6)
     gone = reversed_ids[0]
     data = lake.read(raw_blob("lamps", gone))
     lake.delete(raw_blob("lamps", gone))
     with pytest.raises(DataError, match="is gone since the dataset was downloaded"):
-        _predict_same(lake, plan, model, reversed_ids)
+        predict_same(lake, plan, model, reversed_ids)
     lake.write(raw_blob("lamps", gone), data)
 
 

@@ -1,0 +1,60 @@
+"""The page of one config's run: how it does on test and val, where it is wrong, and how sure it may be."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from darkroom.html import Page, byte_size, number, plural
+from darkroom.metrics import METRIC_NAMES
+from training import page_parts as parts
+from training.comparison import Entry
+
+
+def config_page(plan: Mapping[str, Any], entry: Entry) -> str:
+    """One self-contained HTML page."""
+    test, metric = entry.test, plan["primary_metric"]
+    page = Page(
+        f"{entry.config} on {plan['dataset']}", f"version {plan['version'][:12]}, split {plan['split_id'][:12]}"
+    )
+    bounds = parts.reach(test.intervals[metric])
+    page.tiles(
+        [
+            (METRIC_NAMES[metric], number(test.metrics[metric]), f"on test, {bounds}" if bounds else "on test"),
+            ("ROC area", number(test.metrics["roc_auc"]), parts.reach(test.intervals["roc_auc"]) or "no interval"),
+            ("calibration error", number(test.metrics["ece"]), "0 is perfect"),
+            ("test images", test.metrics["count"], f"in {plural(len(test.info.classes), 'class', 'classes')}"),
+        ]
+    )
+    page.section("Metrics")
+    parts.interval_table(page, {"test": test, "val": entry.val}, "With 95 % intervals", folded=False)
+    for reason in sorted(f"{name}: {why}" for name, why in test.metrics["undefined"].items()):
+        page.callout("note", f"Not defined on test: {reason}.")
+    parts.class_table(page, {entry.config: test}, folded=False)
+    page.section("Curves")
+    parts.curves(page, [test], "test")
+    parts.confusion_part(page, test)
+    parts.confusion_part(page, entry.val)
+    page.section("How sure it may be")
+    parts.choices_part(page, test)
+    parts.reliability_part(page, test)
+    parts.reliability_part(page, entry.val)
+    page.section("Slices")
+    parts.slices_part(page, entry)
+    page.section("Misclassified")
+    parts.mistakes_part(page, entry)
+    page.section("What it is")
+    size = None if entry.package_bytes is None else byte_size(entry.package_bytes)
+    page.facts(
+        [
+            ("kind", entry.result.get("kind")),
+            ("threshold", test.info.threshold),
+            ("temperature", test.info.temperature),
+            ("time to train, seconds", entry.result["seconds"]),
+            ("package", size),
+            ("images a second", entry.images_per_second),
+            ("MLflow run", entry.result["run_id"]),
+            ("package id", entry.result["package_id"]),
+        ]
+    )
+    return page.render()

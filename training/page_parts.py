@@ -1,0 +1,146 @@
+"""What the page of a comparison and the page of one config show alike."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from darkroom.figures import svg
+from darkroom.html import Page, number, plural
+from darkroom.metrics import METRIC_NAMES, calibration_error
+from darkroom.palette import class_colors
+from training.comparison import Entry
+from training.curves import pr_figure, reliability_figure, roc_figure
+from training.differences import Compared
+from training.measured import Measured
+from training.mistakes import MOST
+from training.plots import confusion_figure
+
+SLICES_SHOWN = 20
+
+
+def reach(bounds: Sequence[float] | None) -> str | None:
+    """An interval as text."""
+    return None if bounds is None else f"{bounds[0]:.3f} to {bounds[1]:.3f}"
+
+
+def interval_table(page: Page, rows: Mapping[str, Measured], title: str, *, folded: bool) -> None:
+    """Every headline metric of each row with its interval."""
+    cells = [
+        [name, *[_with_interval(one, metric) for metric in METRIC_NAMES], one.metrics["count"]]
+        for name, one in rows.items()
+    ]
+    page.table(["", *METRIC_NAMES.values(), "images"], cells, title=title, folded=folded)
+
+
+def _with_interval(measured: Measured, metric: str) -> str | None:
+    value, bounds = measured.metrics[metric], measured.intervals[metric]
+    if value is None:
+        return None
+    return f"{value:.3f}" + (f" ({bounds[0]:.3f} to {bounds[1]:.3f})" if bounds else "")
+
+
+def class_table(page: Page, rows: Mapping[str, Measured], *, folded: bool) -> None:
+    """Recall and precision of each class."""
+    classes = next(iter(rows.values())).info.classes
+    colors = class_colors(classes)
+    cells = [
+        [label, name, m.metrics["recall"][label], m.metrics["precision"][label], m.metrics["support"][label]]
+        for label in classes
+        for name, m in rows.items()
+    ]
+    marks = [colors[label] for label in classes for _ in rows]
+    headers = ["class", "config", "recall", "precision", "images"]
+    page.table(headers, cells, title="By class", folded=folded, colors=marks)
+
+
+def curves(page: Page, measured: Sequence[Measured], part: str) -> None:
+    """ROC and precision-recall curves, side by side."""
+    told = {one.config: (one.truth, one.probabilities) for one in measured}
+    info = measured[0].info
+    of = f"of {info.positive_class}" if info.positive_class else "mean of all classes"
+    names = ", ".join(told)
+    chart = roc_figure(told, info.classes, info.positive_class)
+    page.figure(svg(chart), f"ROC on {part}, {of}", f"ROC curves of {names}", half=True)
+    chart = pr_figure(told, info.classes, info.positive_class)
+    page.figure(svg(chart), f"Precision and recall on {part}, {of}", f"Curves of {names}", half=True)
+
+
+def confusion_part(page: Page, measured: Measured) -> None:
+    chart = confusion_figure(measured.metrics["confusion"], measured.info.classes)
+    alt = f"Confusion matrix, rows true: {measured.metrics['confusion']}"
+    page.figure(svg(chart), f"{measured.config} on {measured.part}: true against predicted", alt, half=True)
+
+
+def reliability_part(page: Page, measured: Measured) -> None:
+    right = measured.labels == measured.truth
+    scores = measured.answers.scores
+    chart = reliability_figure(scores, right)
+    alt = f"Reliability diagram, calibration error {number(calibration_error(scores, right))}"
+    page.figure(svg(chart), f"{measured.config} on {measured.part}: how right where how sure", alt, half=True)
+
+
+def choices_part(page: Page, measured: Measured) -> None:
+    """What was chosen on val."""
+    page.bullets(measured.info.notes)
+
+
+def slices_part(page: Page, entry: Entry) -> None:
+    """Accuracy by slice, worst first."""
+    whole = entry.test.metrics["accuracy"]
+    page.text(
+        f"Share of right answers among test images that have something in common, the worst first; over all images "
+        f"it is {number(whole)}. Looking at many slices, a few are low by chance: go by the intervals."
+    )
+    found = entry.slices.found
+    rows = [
+        [s.kind, s.value, s.accuracy, reach((s.low, s.high)), s.balanced_accuracy, s.images, s.groups]
+        for s in found[:SLICES_SHOWN]
+    ]
+    if rows:
+        headers = ["slice", "value", "accuracy", "95 % interval", "balanced accuracy", "images", "groups"]
+        page.table(headers, rows)
+    if len(found) > SLICES_SHOWN:
+        page.text(f"The other {len(found) - SLICES_SHOWN} slices are better; they are in comparison.json.")
+    page.bullets(entry.slices.notes)
+
+
+def mistakes_part(page: Page, entry: Entry) -> None:
+    """The pictures that were called wrong with the most confidence."""
+    wrong = int((entry.test.labels != entry.test.truth).sum())
+    if not entry.mistakes:
+        page.text(f"{entry.config} made no mistake on the {plural(len(entry.test.truth), 'test image')}.")
+        return
+    shown = f"the {MOST} it was surest of" if wrong > len(entry.mistakes) else "all of them"
+    page.text(
+        f"{entry.config} has {wrong:,} of {len(entry.test.truth):,} test images wrong. These are {shown}, as the model "
+        "saw them: what it said and how sure it was, what the label is, and the file. A label may be wrong, too."
+    )
+    page.gallery("Most confidently wrong", [(one.picture, one.caption) for one in entry.mistakes])
+
+
+def difference_rows(compared: Sequence[Compared]) -> list[list[object]]:
+    """One row a rival and metric: the difference, its interval, p as it is and corrected, and the answer."""
+    return [
+        [
+            one.rival,
+            METRIC_NAMES[one.metric],
+            None if one.difference.value is None else f"{one.difference.value:+.3f}",
+            None if one.difference.low is None else f"{one.difference.low:+.3f} to {one.difference.high:+.3f}",
+            _p(one.difference.p),
+            _p(one.p_holm),
+            "–" if one.real is None else "real" if one.real else "cannot be told",
+            one.difference.method + (f": {one.difference.reason}" if one.difference.reason else ""),
+        ]
+        for one in compared
+    ]
+
+
+def _p(value: float | None) -> str | None:
+    if value is None or not np.isfinite(value):
+        return None
+    return "under 0.001" if value < 0.001 else f"{value:.3f}"
+
+
+DIFFERENCE_HEADERS = ["against", "metric", "difference", "95 % interval", "p", "p by Holm", "answer", "method"]
