@@ -140,6 +140,8 @@ def measured_as_dict(measured: Measured) -> dict[str, Any]:
         bounds = measured.intervals[name]
         low, high = bounds if bounds else (None, None)
         metrics[name] = {"value": measured.metrics[name], "low": low, "high": high}
+    for name in ("ece_before", "log_loss_before"):
+        metrics[name] = {"value": measured.metrics[name], "low": None, "high": None}
     groups = len(np.unique(measured.groups))
     return {"metrics": metrics, "undefined": dict(measured.metrics["undefined"]), "groups": groups, **kept}
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from darkroom.figures import svg
 from darkroom.html import Page, number, plural
-from darkroom.metrics import METRIC_NAMES, calibration_error
+from darkroom.metrics import METRIC_NAMES
 from darkroom.palette import class_colors
 from training.comparison import Entry
 from training.curves import pr_figure, reliability_figure, roc_figure
@@ -28,13 +28,14 @@ def reach(bounds: Sequence[float] | None) -> str | None:
 def interval_table(page: Page, rows: Mapping[str, Measured], title: str, *, folded: bool) -> None:
     """Every headline metric of each row with its interval."""
     cells = [
-        [name, *[_with_interval(one, metric) for metric in METRIC_NAMES], one.metrics["count"]]
+        [name, *[with_interval(one, metric) for metric in METRIC_NAMES], one.metrics["count"]]
         for name, one in rows.items()
     ]
     page.table(["", *METRIC_NAMES.values(), "images"], cells, title=title, folded=folded)
 
 
-def _with_interval(measured: Measured, metric: str) -> str | None:
+def with_interval(measured: Measured, metric: str) -> str | None:
+    """A metric and its interval as text."""
     value, bounds = measured.metrics[metric], measured.intervals[metric]
     if value is None:
         return None
@@ -69,21 +70,41 @@ def curves(page: Page, measured: Sequence[Measured], part: str) -> None:
 
 def confusion_part(page: Page, measured: Measured) -> None:
     chart = confusion_figure(measured.metrics["confusion"], measured.info.classes)
-    alt = f"Confusion matrix, rows true: {measured.metrics['confusion']}"
-    page.figure(svg(chart), f"{measured.config} on {measured.part}: true against predicted", alt, half=True)
+    page.figure(svg(chart), f"{measured.config}: true against predicted", _confusion_alt(measured), half=True)
 
 
 def reliability_part(page: Page, measured: Measured) -> None:
-    right = measured.labels == measured.truth
-    scores = measured.answers.scores
-    chart = reliability_figure(scores, right)
-    alt = f"Reliability diagram, calibration error {number(calibration_error(scores, right))}"
-    page.figure(svg(chart), f"{measured.config} on {measured.part}: how right where how sure", alt, half=True)
+    chart = reliability_figure(measured.answers.scores, measured.labels == measured.truth)
+    title = f"{measured.config} on {measured.part}: how right where how sure"
+    page.figure(svg(chart), title, _reliability_alt(measured), half=True)
 
 
-def choices_part(page: Page, measured: Measured) -> None:
-    """What was chosen on val."""
-    page.bullets(measured.info.notes)
+def drawn_part(page: Page, measured: Measured, pictures: Mapping[str, bytes]) -> None:
+    """The four charts of one config that were drawn for MLflow (``training.packaging.figures_of``)."""
+    part = measured.part
+    page.figure(pictures[f"roc_{part}.png"], "How well it ranks", "ROC curve", half=True)
+    page.figure(pictures[f"pr_{part}.png"], "What a higher recall costs", "Precision-recall curve", half=True)
+    page.figure(pictures[f"confusion_{part}.png"], "What it takes for what", _confusion_alt(measured), half=True)
+    page.figure(pictures[f"reliability_{part}.png"], "How right where how sure", _reliability_alt(measured), half=True)
+
+
+def _confusion_alt(measured: Measured) -> str:
+    return f"Confusion matrix, rows true: {measured.metrics['confusion']}"
+
+
+def _reliability_alt(measured: Measured) -> str:
+    return f"Reliability diagram, calibration error {number(measured.metrics['ece'])}"
+
+
+def choices_part(page: Page, *measured: Measured) -> None:
+    """What was chosen on val, and what the temperature did on each part."""
+    page.bullets(measured[0].info.notes)
+    rows = [
+        [one.part, *[one.metrics[name] for name in ("ece_before", "ece", "log_loss_before", "log_loss")]]
+        for one in measured
+    ]
+    headers = ["part", "calibration error before", "after", "log loss before", "after"]
+    page.table(headers, rows, title="What the temperature did")
 
 
 def slices_part(page: Page, entry: Entry) -> None:
