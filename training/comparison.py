@@ -121,7 +121,7 @@ class Comparison:
             **{name: self.plan[name] for name in ("dataset", "version", "split_id", "model", "primary_metric")},
             "parent_run_id": self.plan["parent_run_id"],
             "level": LEVEL,
-            "bootstrap_rounds": rounds_for(images),
+            "bootstrap_rounds": rounds_for(images, len(self.best.test.info.classes)),
             "classes": list(self.best.test.info.classes),
             "challenger": self.challenger["config"],
             "sentence": self.sentence,

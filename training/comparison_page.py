@@ -74,13 +74,12 @@ def _who_won(page: Page, comparison: Comparison) -> None:
     page.bullets(notes_on(comparison))
     if nearest:
         title = f"{comparison.best.config} minus each other config: {METRIC_NAMES[comparison.metric]}"
-        page.table(parts.DIFFERENCE_HEADERS, parts.difference_rows(nearest), title=title)
+        parts.difference_table(page, nearest, title)
         others = [one for one in comparison.compared if one.metric != comparison.metric]
-        title = "The same by other metrics"
-        page.table(parts.DIFFERENCE_HEADERS, parts.difference_rows(others), title=title, folded=True)
+        parts.difference_table(page, others, "The same by other metrics", folded=True)
     if champion is not None and champion.compared:
         title = f"{comparison.best.config} minus {champion.champion}, {champion.images:,} images"
-        page.table(parts.DIFFERENCE_HEADERS, parts.difference_rows(champion.compared), title=title)
+        parts.difference_table(page, champion.compared, title)
 
 
 def _others(metric: str) -> dict[str, str]:

@@ -27,7 +27,7 @@ def config_page(plan: Mapping[str, Any], entry: Entry, pictures: Mapping[str, by
         ]
     )
     page.section("Metrics")
-    parts.interval_table(page, {"test": test, "val": entry.val}, "With 95 % intervals", folded=False)
+    parts.metrics_of_parts(page, test, entry.val)
     for reason in sorted(f"{name}: {why}" for name, why in test.metrics["undefined"].items()):
         page.callout("note", f"Not defined on test: {reason}.")
     parts.class_table(page, {entry.config: test}, folded=False)

@@ -42,6 +42,13 @@ def with_interval(measured: Measured, metric: str) -> str | None:
     return f"{value:.3f}" + (f" ({bounds[0]:.3f} to {bounds[1]:.3f})" if bounds else "")
 
 
+def metrics_of_parts(page: Page, *measured: Measured) -> None:
+    """Every headline metric of one config, a column a part."""
+    rows = [[told, *[with_interval(one, metric) for one in measured]] for metric, told in METRIC_NAMES.items()]
+    rows.append(["images", *[f"{one.metrics['count']:,}" for one in measured]])
+    page.table(["metric (95 % interval)", *[one.part for one in measured]], rows)
+
+
 def class_table(page: Page, rows: Mapping[str, Measured], *, folded: bool) -> None:
     """Recall and precision of each class."""
     classes = next(iter(rows.values())).info.classes
@@ -141,9 +148,9 @@ def mistakes_part(page: Page, entry: Entry) -> None:
     page.gallery("Most confidently wrong", [(one.picture, one.caption) for one in entry.mistakes])
 
 
-def difference_rows(compared: Sequence[Compared]) -> list[list[object]]:
-    """One row a rival and metric: the difference, its interval, p as it is and corrected, and the answer."""
-    return [
+def difference_table(page: Page, compared: Sequence[Compared], title: str, *, folded: bool = False) -> None:
+    """A row a rival and metric: the difference, its interval, p as it is and corrected, and the answer."""
+    rows = [
         [
             one.rival,
             METRIC_NAMES[one.metric],
@@ -151,17 +158,18 @@ def difference_rows(compared: Sequence[Compared]) -> list[list[object]]:
             None if one.difference.low is None else f"{one.difference.low:+.3f} to {one.difference.high:+.3f}",
             _p(one.difference.p),
             _p(one.p_holm),
-            "–" if one.real is None else "real" if one.real else "cannot be told",
+            None if one.real is None else "real" if one.real else "not shown",
             one.difference.method + (f": {one.difference.reason}" if one.difference.reason else ""),
         ]
         for one in compared
     ]
+    headers = ["against", "metric", "difference", "95 % interval", "p", "p by Holm", "answer", "method"]
+    if len({one.metric for one in compared}) == 1:  # the title names it
+        headers, rows = [headers[0], *headers[2:]], [[row[0], *row[2:]] for row in rows]
+    page.table(headers, rows, title=title, folded=folded)
 
 
 def _p(value: float | None) -> str | None:
     if value is None or not np.isfinite(value):
         return None
     return "under 0.001" if value < 0.001 else f"{value:.3f}"
-
-
-DIFFERENCE_HEADERS = ["against", "metric", "difference", "95 % interval", "p", "p by Holm", "answer", "method"]

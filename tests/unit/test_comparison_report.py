@@ -97,7 +97,7 @@ def _no_constant(name: str) -> None:
 def it_says_which_config_won_everywhere(world: dict[str, Any], report: dict[str, Any]) -> None:
     told = report["sentence"]
     assert "good" in told
-    assert re.search(r"The difference is real at 95%|cannot be told apart", told)
+    assert re.search(r"The difference is real at 95 %|cannot be told apart", told)
     page = world["lake"].read(world["evaluation"]["comparison"]).decode()
     parent = tracking.open_client().get_run(world["parent"])
     assert told in page
