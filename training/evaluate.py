@@ -182,11 +182,5 @@ def _parquet(table: pa.Table) -> bytes:
 def _small(measured: Measured) -> dict[str, Any]:
     """The numbers that go through XCom."""
     kept = {name: value for name, value in measured.metrics.items() if name != "confusion"}
-    bounds = {name: list(found) if found else None for name, found in measured.intervals.items()}
-    first = bounds["balanced_accuracy"]
-    return {
-        **kept,
-        "intervals": bounds,
-        "balanced_accuracy_interval": first,
-        "milliseconds": measured.milliseconds,
-    }
+    bounds = {f"{name}_interval": list(found) if found else None for name, found in measured.intervals.items()}
+    return {**kept, **bounds, "milliseconds": measured.milliseconds}
