@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from darkroom.calibration import Temperature, calibrated, fit_temperature
+from darkroom.calibration import Temperature, calibrated, fit_temperature, without_temperature
 from darkroom.codedigest import code_digest
 from darkroom.metrics import flat_metrics, predict_labels, score
 from darkroom.model import PackageInfo, load_package, pack, write_package
@@ -86,8 +86,8 @@ def build_package(lake: Storage, task: Mapping[str, Any], config: TrainingConfig
             log.warning("%s: the aim of the threshold is not reached on val. %s", config.name, notes[-1])
     log.info("%s: %s", config.name, " ".join(notes))
     measured = score(val.truth, probabilities, classes, positive, threshold)
-    before = score(val.truth, raw, classes, positive, threshold)
-    measured |= {"ece_before": before["ece"], "log_loss_before": before["log_loss"]}
+    labels = predict_labels(probabilities, None if positive is None else classes.index(positive), threshold)
+    measured |= without_temperature(val.truth, probabilities, labels, temperature.value)
     chosen = {"temperature": temperature.value, "threshold": threshold, "metrics": measured, "notes": tuple(notes)}
     info = info.model_copy(update=chosen)
     reference = val_reference(lake, model, info, split, val, probabilities)
