@@ -8,7 +8,7 @@ from pydantic import Field
 
 from training.config import Options, TrainingConfig
 
-EPOCHS = (8, 60)  # fewest and most, where a config leaves them open
+EPOCHS = (10, 150)  # fewest and most, where a config leaves them open
 
 
 class AugmentationOptions(Options):
@@ -56,8 +56,10 @@ class NetworkConfig(TrainingConfig):
     augmentation: AugmentationOptions = AugmentationOptions()
     optimizer: OptimizerOptions = OptimizerOptions()
     early_stopping: EarlyStoppingOptions = EarlyStoppingOptions()
-    epochs: int | None = Field(default=None, ge=1, le=10_000, description="None: as many as images_shown allows.")
-    images_shown: int = Field(default=400_000, ge=1, description="Decides epochs: 8 at least, 60 at most.")
+    epochs: int | None = Field(default=None, ge=1, le=10_000, description="Left out: as many as images_shown allows.")
+    images_shown: int = Field(
+        default=250_000, ge=1, description="In all epochs together, where epochs are left out: from 10 to 150 of them."
+    )
     precision: Literal["auto", "float32", "bfloat16"] = Field(
         default="auto",
         description="In training. auto: bfloat16 where the CPU multiplies it natively.",
