@@ -7,7 +7,7 @@ that only it has; what is here, every config has.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -20,6 +20,9 @@ from darkroom.transform import ImageTransform
 CONFIG_FOLDER = Path(__file__).parent / "configs"
 
 PrimaryMetric = Literal["balanced_accuracy", "accuracy", "macro_f1", "roc_auc", "pr_auc"]
+
+
+AROUND_A_FIT = ("evaluate", "folds")  # options that change no single fit
 
 
 class Options(BaseModel):
@@ -46,11 +49,19 @@ class TrainingConfig(Options):
     threshold: ThresholdAim = Field(
         default=BalancedAccuracyAim(), description="What the threshold of two classes is chosen for, on val."
     )
+    evaluate: Literal["holdout", "kfold"] = Field(
+        default="holdout", description="kfold: folds over all images say beside the test part how good the config is."
+    )
+    folds: int = Field(default=5, ge=2, le=20, description="How many, where evaluate is kfold.")
 
     @property
     def digest(self) -> str:
         """16 hex digits over every option."""
         return stable_hash(self.model_dump(mode="json"))
+
+    def once(self) -> Self:
+        """The config of a single fit: without what says how often, and where, it is fitted."""
+        return self.model_copy(update={name: type(self).model_fields[name].default for name in AROUND_A_FIT})
 
 
 def known_configs(folder: Path | None = None) -> list[str]:

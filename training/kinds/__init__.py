@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import pkgutil
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from importlib import import_module
 from typing import Any, Literal, Protocol, cast
@@ -41,6 +41,10 @@ class Job:
     def classes(self) -> tuple[str, ...]:
         """The split's classes, sorted."""
         return class_names(self.split)
+
+    def telling(self, on_step: OnStep) -> Job:
+        """The same job, which tells someone else of its progress."""
+        return replace(self, on_step=on_step)
 
     def examples(self, part: str) -> Examples:
         """The images of train or val with their pixels, made by the config's transform."""
