@@ -21,13 +21,30 @@ from darkroom.metrics import METRIC_NAMES, balanced_accuracy, confusion, interva
 from darkroom.storage import Storage
 from training import receipts
 from training.config import TrainingConfig
+from training.crossval_page import estimate_page
 from training.fitting import fit_fold, read_fold, read_predictions
 from training.folds import read_folds, share_of_test
 from training.kinds import Job
+from training.label_issues import report_label_issues
 from training.nested import Nested
 from training.placement import Place, Unit
 
 log = logging.getLogger(__name__)
+
+
+def estimate(
+    lake: Storage, task: Mapping[str, Any], config: TrainingConfig, place: Place, nested: Nested
+) -> dict[str, Any]:
+    """What ``cross_validate`` returns, logged and drawn, with "page" and "label_issues" (count, page, table)."""
+    found = cross_validate(lake, task, config, place, nested)
+    folder = training_reports(task["model"], nested.parent)
+    predictions = pq.read_table(io.BytesIO(lake.read(found["predictions"])))
+    classes = sorted(set(predictions["truth"].to_pylist()))
+    found["label_issues"] = issues = report_label_issues(lake, task, classes, predictions, folder)
+    found["page"] = f"{folder}/kfold.html"
+    lake.write(found["page"], estimate_page(task, config.primary_metric, found).encode())
+    nested.log_here(flat(found), {"kfold.html": found["page"], "label-issues.html": issues["page"]}, lake)
+    return found
 
 
 def cross_validate(
@@ -115,7 +132,8 @@ def flat(summary: Mapping[str, Any]) -> dict[str, float]:
         found |= {f"kfold_{name}": value["mean"]} | {f"kfold_{name}_{end}": value[end] for end in ("low", "high")}
     value, low, high = summary["pooled"]["balanced_accuracy"]
     pooled = "kfold_pooled_balanced_accuracy"
-    return found | {pooled: value, f"{pooled}_low": low, f"{pooled}_high": high}
+    found |= {pooled: value, f"{pooled}_low": low, f"{pooled}_high": high}
+    return found | {"kfold_label_issues": float(summary["label_issues"]["count"])}
 
 
 def _start(nested: Nested, task: Mapping[str, Any], number: int) -> str:

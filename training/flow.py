@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Mapping
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -169,10 +168,9 @@ def train(lake: Storage, task: dict[str, Any]) -> dict[str, Any]:
         nested = Nested(client, task["experiment_id"], run_id, tags)
         with tracking.active(run_id), placed(config) as place:
             tracking.log_parameters(client, run_id, config.model_dump(mode="json") | {"seed": task["seed"]})
-            estimate = None
+            kfold = None
             if config.evaluate == "kfold":
-                estimate = crossval.cross_validate(lake, task, config, place, nested)
-                tracking.log_step(client, run_id, 0, crossval.flat(estimate))
+                kfold = crossval.estimate(lake, task, config, place, nested)
             split = read_split(lake, task["dataset"], task["split_id"])
             on_step = nested.steps_to(run_id)
             job = Job(lake, task["dataset"], split, config, task["seed"])
@@ -194,7 +192,8 @@ def train(lake: Storage, task: dict[str, Any]) -> dict[str, Any]:
         "threshold": built.info.threshold,
         "options": config.model_dump(mode="json"),
         "val": {name: built.val[name] for name in ("count", *_SHOWN)},
-        "kfold": estimate,
+        "kfold": kfold,
+        **({"page": kfold["page"]} if kfold else {}),
         "seconds": round(time.monotonic() - started, 3),
         "key": task["key"],
         "mlflow_url": tracking.run_page(task["experiment_id"], run_id),

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from darkroom.storage import Storage
 from training import tracking
 
 if TYPE_CHECKING:
@@ -48,6 +49,12 @@ class Nested:
         for name, value in tags.items():
             self.client.set_tag(run_id, name, value)
         self.client.set_terminated(run_id, "FINISHED")
+
+    def log_here(self, numbers: Mapping[str, float], pages: Mapping[str, str], lake: Storage) -> None:
+        """Numbers and pages of the lake, as artifacts by name, to the run above."""
+        tracking.log_step(self.client, self.parent, 0, numbers)
+        for name, path in pages.items():
+            self.client.log_text(self.parent, lake.read(path).decode(), name)
 
     @contextmanager
     def ending(self, runs: Mapping[Any, str]) -> Iterator[None]:

@@ -26,8 +26,9 @@ _PAGE = 1000
 def vacuum_runs(lake: Storage, before: datetime, *, dry_run: bool) -> list[str]:
     """Deletes what ended before ``before``; the run_ids, children first. A dry run returns the same.
 
-    A run stays where the champion history or a registered model version names it or the run above it, where it has not ended, where one
-    of its children stays, and where it is not a training of ours. Raises MachineryError where MLflow does not answer.
+    A run stays where the champion history or a registered model version names it or the run above it, where it has not
+    ended, where one of its children stays, and where it is not a training of ours. Raises MachineryError where MLflow
+    does not answer.
     """
     client = tracking.open_client()
     with tracking.reached("nothing more was deleted"):
