@@ -22,7 +22,7 @@ CONFIG_FOLDER = Path(__file__).parent / "configs"
 PrimaryMetric = Literal["balanced_accuracy", "accuracy", "macro_f1", "roc_auc", "pr_auc"]
 
 
-AROUND_A_FIT = ("evaluate", "folds")  # options that change no single fit
+AROUND_A_FIT = ("evaluate", "folds", "where")  # options that change no single fit
 
 
 class Options(BaseModel):
@@ -53,6 +53,9 @@ class TrainingConfig(Options):
         default="holdout", description="kfold: folds over all images say beside the test part how good the config is."
     )
     folds: int = Field(default=5, ge=2, le=20, description="How many, where evaluate is kfold.")
+    where: Literal["local", "spark"] = Field(
+        default="local", description="spark: each fit is a task of Spark, folds and trials side by side."
+    )
 
     @property
     def digest(self) -> str:

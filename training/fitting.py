@@ -19,7 +19,7 @@ import pyarrow.parquet as pq
 
 from darkroom.metrics import flat_metrics, score
 from darkroom.storage import Storage
-from training.kinds import Fitted, Job, kind_of
+from training.kinds import Fitted, Job, fit
 from training.packaging import Assembled, Built, assemble, build_package
 
 log = logging.getLogger(__name__)
@@ -45,22 +45,26 @@ def fit_recorded(job: Job) -> tuple[Fitted, list[Step]]:
         steps.append((step, {name: float(value) for name, value in values.items()}))
         job.on_step(step, values)
 
-    return kind_of(job.config.kind).fit(replace(job, on_step=on_step)), steps
+    return fit(replace(job, on_step=on_step)), steps
 
 
-def fit_package(task: Mapping[str, Any], job: Job) -> Packaged:
-    """Fits on the split and writes the package."""
+def fit_package(task: Mapping[str, Any], job: Job) -> Packaged | None:
+    """Fits on the split and writes the package; None for a worker of a team that does not lead it."""
     fitted, steps = fit_recorded(job)
+    if not job.team.leads:
+        return None
     return Packaged(build_package(job.lake, task, job.config, fitted), dict(fitted.facts), steps)
 
 
-def fit_fold(task: Mapping[str, Any], path: str, job: Job) -> dict[str, Any]:
-    """Fits on a fold's train, chooses on its val, and predicts its test; all of it ends in one Parquet file at ``path``.
+def fit_fold(task: Mapping[str, Any], path: str, job: Job) -> dict[str, Any] | None:
+    """Fits on a fold's train, chooses on its val, predicts its test: all of it ends in one Parquet file at ``path``.
 
-    Returns what ``read_fold`` returns later.
+    Returns what ``read_fold`` returns later; None for a worker of a team that does not lead it.
     """
     started = time.monotonic()
     fitted, steps = fit_recorded(job)
+    if not job.team.leads:
+        return None
     made = assemble(job.lake, task, job.config, fitted, job.split)
     predictions, test = _on_test(made, job)
     result = {

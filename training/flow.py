@@ -92,7 +92,7 @@ def plan(lake: Storage, request: dict[str, Any], now: datetime | None = None) ->
                 {
                     "name": config.name,
                     "kind": config.kind,
-                    "runs_in": kind_of(config.kind).RUNS_IN,
+                    "runs_in": "spark" if config.where == "spark" else kind_of(config.kind).RUNS_IN,
                     "transform": config.transform.model_dump(mode="json"),
                     "seed": seed,
                     "key": key,

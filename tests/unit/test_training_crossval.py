@@ -1,4 +1,4 @@
-"""k-fold in a training: nested runs, estimates with intervals, predictions of unseen images, and going on after a kill."""
+"""k-fold in a training: nested runs, estimates with intervals, predictions of unseen images, going on after a kill."""
 
 from __future__ import annotations
 

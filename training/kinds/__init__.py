@@ -18,6 +18,7 @@ from darkroom.errors import DataError, InvalidRequest
 from darkroom.storage import Storage
 from training.config import TrainingConfig
 from training.data import Examples, class_names, read_examples
+from training.team import ALONE, Team
 
 OnStep = Callable[[int, Mapping[str, float]], None]
 
@@ -36,6 +37,7 @@ class Job:
     config: Any  # the kind's own Config
     seed: int
     on_step: OnStep = lambda step, values: None
+    team: Team = ALONE  # who trains the same network at the same time
 
     @cached_property
     def classes(self) -> tuple[str, ...]:
