@@ -37,20 +37,20 @@ class Packaged:
     steps: list[Step]
 
 
-def fit_recorded(job: Job) -> tuple[Fitted, list[Step]]:
-    """Fits, and keeps the metrics of each step beside telling ``job.on_step``."""
-    steps: list[Step] = []
+def fit_recorded(job: Job, steps: list[Step]) -> Fitted:
+    """Fits; the metrics of each step go to ``steps`` before ``job.on_step`` is told."""
 
     def on_step(step: int, values: Mapping[str, float]) -> None:
         steps.append((step, {name: float(value) for name, value in values.items()}))
         job.on_step(step, values)
 
-    return fit(replace(job, on_step=on_step)), steps
+    return fit(replace(job, on_step=on_step))
 
 
 def fit_package(task: Mapping[str, Any], job: Job) -> Packaged | None:
     """Fits on the split and writes the package; None for a worker of a team that does not lead it."""
-    fitted, steps = fit_recorded(job)
+    steps: list[Step] = []
+    fitted = fit_recorded(job, steps)
     if not job.team.leads:
         return None
     return Packaged(build_package(job.lake, task, job.config, fitted), dict(fitted.facts), steps)
@@ -62,7 +62,8 @@ def fit_fold(task: Mapping[str, Any], path: str, job: Job) -> dict[str, Any] | N
     Returns what ``read_fold`` returns later; None for a worker of a team that does not lead it.
     """
     started = time.monotonic()
-    fitted, steps = fit_recorded(job)
+    steps: list[Step] = []
+    fitted = fit_recorded(job, steps)
     if not job.team.leads:
         return None
     made = assemble(job.lake, task, job.config, fitted, job.split)

@@ -140,7 +140,8 @@ def _why_not_now(lake: Storage, model: str, asker: Asker, run: str, now: datetim
 def train(lake: Storage, task: dict[str, Any]) -> dict[str, Any]:
     """Trains one config of a plan: an MLflow run around its kind's fit, the package, metrics on val, a receipt.
 
-    Where the config asks for k-fold, its folds come first, each in a run of its own below that run.
+    Where the config asks for a search or for k-fold, these come first, each trial and fold in a run of its own below
+    that run.
 
     A run that died before is marked FAILED and named in ``retry_of``. Trained before: the earlier result is returned.
     """
@@ -148,6 +149,7 @@ def train(lake: Storage, task: dict[str, Any]) -> dict[str, Any]:
     from training.fitting import fit_package
     from training.nested import Nested
     from training.registry import log_package
+    from training.search import search
 
     started = time.monotonic()
     config = load_config(task["name"])
@@ -167,6 +169,9 @@ def train(lake: Storage, task: dict[str, Any]) -> dict[str, Any]:
         tags = {**_run_tags(task, config.transform.hash), "darkroom.config": config.name}
         nested = Nested(client, task["experiment_id"], run_id, tags)
         with tracking.active(run_id), placed(config) as place:
+            searched = None
+            if config.search is not None:
+                config, searched = search(lake, task, config, place, nested)
             tracking.log_parameters(client, run_id, config.model_dump(mode="json") | {"seed": task["seed"]})
             kfold = None
             if config.evaluate == "kfold":
@@ -193,6 +198,7 @@ def train(lake: Storage, task: dict[str, Any]) -> dict[str, Any]:
         "options": config.model_dump(mode="json"),
         "val": {name: built.val[name] for name in ("count", *_SHOWN)},
         "kfold": kfold,
+        "search": searched,
         **({"page": kfold["page"]} if kfold else {}),
         "seconds": round(time.monotonic() - started, 3),
         "key": task["key"],

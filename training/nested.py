@@ -40,6 +40,8 @@ class Nested:
         run_id: str,
         numbers: Mapping[str, float],
         steps: Sequence[tuple[int, Mapping[str, float]]] = (),
+        *,
+        failed: bool = False,
         **tags: str,
     ) -> None:
         """Logs what came of a run, steps that were not logged while it went on too, and ends it."""
@@ -48,7 +50,7 @@ class Nested:
         tracking.log_step(self.client, run_id, 0, numbers)
         for name, value in tags.items():
             self.client.set_tag(run_id, name, value)
-        self.client.set_terminated(run_id, "FINISHED")
+        self.client.set_terminated(run_id, "FAILED" if failed else "FINISHED")
 
     def log_here(self, numbers: Mapping[str, float], pages: Mapping[str, str], lake: Storage) -> None:
         """Numbers and pages of the lake, as artifacts by name, to the run above."""

@@ -51,10 +51,9 @@ def it_does_fits_side_by_side_in_workers_of_one_thread(spark: Any, lake: Storage
 
 def it_keeps_what_others_did_when_one_fails(spark: Any, lake: Storage) -> None:
     run = Cluster(spark.sparkContext, 1).run(iter(units(lake, suite.refuse, suite.who, suite.who, suite.who)))
-    kept = []
+    kept: list[int] = []
     with pytest.raises(DataError, match="the images of 0 are not there"):
-        for key, _ in run:
-            kept.append(key)
+        kept.extend(key for key, _ in run)
     assert 1 in kept
     assert 3 not in kept  # not begun any more
 
