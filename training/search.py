@@ -157,7 +157,7 @@ def stopper(curves: Sequence[Mapping[int, float]]) -> Callable[[int, float], boo
     from optuna.trial import TrialState, create_trial
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    pruner = optuna.pruners.MedianPruner(n_startup_trials=FIRST_JUDGED, n_warmup_steps=FIRST_STEPS)
+    pruner = optuna.pruners.MedianPruner(n_startup_trials=FIRST_JUDGED, n_warmup_steps=FIRST_STEPS + 1)
     study = optuna.create_study(direction="minimize", pruner=pruner)
     for curve in curves:
         study.add_trial(create_trial(state=TrialState.COMPLETE, value=0.0, intermediate_values=dict(curve)))

@@ -6,13 +6,19 @@ from typing import Any, Literal
 
 import numpy as np
 
-from darkroom.errors import DataError
+from darkroom.errors import DataError, MachineryError
 from tests.kinds import FITTED
-from training.config import TrainingConfig
+from training.config import Options, TrainingConfig
 from training.kinds import Fitted, Job
 from training.linear_graph import linear_graph
 
 RUNS_IN: Literal["python", "spark"] = "python"
+
+
+class Shape(Options):
+    """Options below another one."""
+
+    corners: tuple[int, ...] = (1, 2)
 
 
 class Config(TrainingConfig):
@@ -21,7 +27,9 @@ class Config(TrainingConfig):
     kind: Literal["by_mean"] = "by_mean"
     sharpness: float = 1.0
     steps: int = 3
-    broken: tuple[int, ...] = ()  # the fits, counted from 1, that fail
+    broken: tuple[int, ...] = ()  # the fits, counted from 1, that fail as only the user can help
+    killed: tuple[int, ...] = ()  # those that fail as a machine does
+    shape: Shape = Shape()
 
 
 def fit(job: Job) -> Fitted:
@@ -29,6 +37,8 @@ def fit(job: Job) -> Fitted:
     config = job.config
     if len(FITTED) in config.broken:
         raise DataError("this fit fails on purpose")
+    if len(FITTED) in config.killed:
+        raise MachineryError("this machine is gone on purpose")
     train, val = job.examples("train"), job.examples("val")
     means = []
     for k in range(len(train.classes)):
