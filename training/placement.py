@@ -122,6 +122,12 @@ def _attempt(work: Work, job: Job, key: Any) -> Any:
     logging.basicConfig(level=logging.INFO, format=f"[{job.config.name} {key}] %(message)s", force=True)
     try:
         return work(job)
+    except ModuleNotFoundError as error:
+        return InvalidRequest(
+            f"The workers of this Spark cluster have no module {error.name!r}, which {job.config.name} is fitted with. "
+            "Expected an environment made from requirements.lock there. Make one (docs/experiments.md says how), or "
+            "set where: local."
+        )
     except DarkroomError as error:
         if error.retryable:
             raise

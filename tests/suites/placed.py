@@ -26,6 +26,11 @@ def break_down(job: Job) -> None:
     raise OSError("the disk is gone")
 
 
+def lack(job: Job) -> None:
+    """Needs what is not installed."""
+    import a_framework_that_is_not_there  # type: ignore[import-not-found]  # noqa: F401
+
+
 def meet(job: Job) -> dict[str, Any]:
     """What a team of workers agrees on."""
     team = job.team

@@ -63,6 +63,11 @@ def it_tells_of_a_machine_that_fails(spark: Any, lake: Storage) -> None:
         list(Cluster(spark.sparkContext, 1).run(iter(units(lake, suite.break_down))))
 
 
+def it_says_what_the_workers_lack(spark: Any, lake: Storage) -> None:
+    with pytest.raises(InvalidRequest, match="no module 'a_framework_that_is_not_there'.*where: local"):
+        list(Cluster(spark.sparkContext, 1).run(iter(units(lake, suite.lack))))
+
+
 def it_lets_a_team_share_and_agree(spark: Any, lake: Storage) -> None:
     ((_, found),) = Cluster(spark.sparkContext, 2).run(iter(units(lake, suite.meet)))
     assert (found["rank"], found["size"]) == (0, 2)
