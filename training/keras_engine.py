@@ -20,6 +20,7 @@ from training.batch_norm import STATISTICS_IMAGES, settle_statistics
 from training.data import Examples
 from training.kinds import Fitted, Job
 from training.network import NetworkConfig
+from training.team import ALONE, Team, averaging
 
 log = logging.getLogger(__name__)
 
@@ -44,7 +45,7 @@ def fit_network(job: Job, build: Build) -> Fitted:
             log.info("Member %d of %d", number + 1, job.config.members)
         seed = job.seed + SEED_STEP * number
         later = _later(job.on_step, len(history))
-        model, rows, best_epoch, seconds = train_network(job.config, build, train, val, seed, later)
+        model, rows, best_epoch, seconds = train_network(job.config, build, train, val, seed, later, job.team)
         facts["fit_seconds"] += seconds
         facts["best_epoch"] = len(history) + best_epoch
         members.append(model)
@@ -70,7 +71,13 @@ def mean_of(members: Sequence[Any]) -> Any:
 
 
 def train_network(
-    config: NetworkConfig, build: Build, train: Examples, val: Examples, seed: int, on_epoch: OnEpoch | None = None
+    config: NetworkConfig,
+    build: Build,
+    train: Examples,
+    val: Examples,
+    seed: int,
+    on_epoch: OnEpoch | None = None,
+    team: Team = ALONE,
 ) -> tuple[Any, list[dict[str, float]], int, float]:
     """Fits a network to ``train`` and keeps the weights with the lowest loss on ``val``.
 
@@ -78,6 +85,7 @@ def train_network(
     Returns it trained, the metrics of each epoch (1 ..), the epoch that was kept, and the seconds it took.
     The loss on val weighs every class alike, as training does where classes are rebalanced. ``on_epoch`` receives
     the epoch's number (from 1) and its metrics. The same inputs and seed give the same weights on one machine.
+    Each worker of a ``team`` calls this with the same arguments and gets the same weights.
     """
     import keras
     import tensorflow as tf
@@ -95,7 +103,7 @@ def train_network(
     steps = max(1, round(shown / config.batch_size))
     epochs = config.epochs_for(shown)
     fast.compile(
-        optimizer=_optimizer(config, steps * epochs),
+        optimizer=_optimizer(config, steps * epochs, team),
         loss=keras.losses.CategoricalCrossentropy(label_smoothing=config.optimizer.label_smoothing),
         jit_compile=False,  # XLA is slower for small convolutions on CPUs
     )
@@ -105,10 +113,10 @@ def train_network(
     )
     # Val is measured, and weights are kept, with the running average swapped in.
     averaged = [keras.callbacks.SwapEMAWeights(swap_on_epoch=True)] if config.optimizer.averaging else []
-    watcher = _watcher(config, exact, epochs, _some(train.pixels, seed), val, on_epoch)
+    watcher = _watcher(config, exact, epochs, _some(train.pixels, seed), val, on_epoch, team)
     started = time.monotonic()
     fast.fit(
-        training_dataset(config, train, seed, steps),
+        training_dataset(config, train, seed, steps, team),
         epochs=epochs,
         steps_per_epoch=steps,
         shuffle=False,  # the dataset shuffles
@@ -155,7 +163,7 @@ def _policy(precision: str) -> Iterator[None]:
         keras.config.set_dtype_policy(before)
 
 
-def training_dataset(config: NetworkConfig, train: Examples, seed: int, steps: int) -> Any:
+def training_dataset(config: NetworkConfig, train: Examples, seed: int, steps: int, team: Team = ALONE) -> Any:
     """An endless tf.data.Dataset of (uint8 pixels, one-hot truth, weight) batches, augmented, read ahead.
 
     Each epoch shows every image ``copies`` times in a new order. A batch is one gather from one array and is
@@ -169,13 +177,15 @@ def training_dataset(config: NetworkConfig, train: Examples, seed: int, steps: i
 
     def batches() -> Iterator[tuple[np.ndarray, ...]]:
         rng = np.random.default_rng([seed, 1])
+        own = rng if team.size == 1 else np.random.default_rng([seed, 1, team.rank])  # all draw the same order
         pool = np.repeat(np.arange(len(train)), train.copies)
         while True:
             order = rng.permutation(pool)
-            for chosen in np.array_split(order, steps):
-                changes = random_changes(config.augmentation, len(chosen), shape, rng)
-                batch = augment_batch(train.pixels[chosen], changes), one_hot[train.truth[chosen]], weight[chosen]
-                yield mixed(*batch, config.augmentation.mixup, rng)
+            for batch in np.array_split(order, steps):
+                mine, factor = team.share(batch)
+                changes = random_changes(config.augmentation, len(mine), shape, own)
+                shown = augment_batch(train.pixels[mine], changes), one_hot[train.truth[mine]], factor * weight[mine]
+                yield mixed(*shown, config.augmentation.mixup, own)
 
     signature = (
         tf.TensorSpec((None, *shape), tf.uint8),
@@ -185,7 +195,7 @@ def training_dataset(config: NetworkConfig, train: Examples, seed: int, steps: i
     return tf.data.Dataset.from_generator(batches, output_signature=signature).prefetch(READ_AHEAD)
 
 
-def _optimizer(config: NetworkConfig, total: int) -> Any:
+def _optimizer(config: NetworkConfig, total: int, team: Team) -> Any:
     import keras
 
     warmup = int(total * config.optimizer.warmup_share)
@@ -199,7 +209,7 @@ def _optimizer(config: NetworkConfig, total: int) -> Any:
     options = {"weight_decay": config.optimizer.weight_decay, "clipnorm": 1.0}
     if config.optimizer.averaging:
         options |= {"use_ema": True, "ema_momentum": config.optimizer.averaging}
-    optimizer = keras.optimizers.AdamW(rate, **options)
+    optimizer = averaging(keras.optimizers.AdamW, team)(rate, **options)
     optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
     return optimizer
 
@@ -211,7 +221,13 @@ def _some(pixels: np.ndarray, seed: int) -> np.ndarray:
 
 
 def _watcher(
-    config: NetworkConfig, exact: Any, epochs: int, seen: np.ndarray, val: Examples, on_epoch: OnEpoch | None
+    config: NetworkConfig,
+    exact: Any,
+    epochs: int,
+    seen: np.ndarray,
+    val: Examples,
+    on_epoch: OnEpoch | None,
+    team: Team,
 ) -> Any:
     """The callback that measures val with the network ``exact``, tells the log, keeps the best weights and stops."""
     import keras
@@ -262,6 +278,7 @@ def _watcher(
             elif config.max_seconds and time.monotonic() - self.started > config.max_seconds:
                 log.info("The time for training (%.0f s) is over: stopped.", config.max_seconds)
                 self.model.stop_training = True
+            self.model.stop_training = team.as_the_first_says(self.model.stop_training)
 
         def _tell(self, epoch: int, row: Mapping[str, float], better: bool) -> None:
             left = (time.monotonic() - self.started) / epoch * (epochs - epoch)

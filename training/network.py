@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from training.config import Options, TrainingConfig
 
@@ -67,6 +67,19 @@ class NetworkConfig(TrainingConfig):
     members: int = Field(default=1, ge=1, le=20, description="Networks that are trained and averaged.")
     batch_size: int = Field(default=32, ge=1, le=4096, description="Images of one step.")
     max_seconds: float | None = Field(default=None, gt=0, description="Training ends after the epoch that passes this.")
+    workers: int = Field(
+        default=1, ge=1, le=64, description="Tasks of Spark that train one network together; needs where: spark."
+    )
+
+    @model_validator(mode="after")
+    def _workers_have_work(self) -> Self:
+        if self.workers > 1 and self.where != "spark":
+            raise ValueError(f"workers: {self.workers} needs where: spark; in one process there is one worker")
+        if self.batch_size < 4 * self.workers:
+            raise ValueError(
+                f"a batch of {self.batch_size} images is too small for {self.workers} workers; expected at least 4 each"
+            )
+        return self
 
     def epochs_for(self, shown: int) -> int:
         """How many epochs of that many images each are trained at most."""
