@@ -77,6 +77,10 @@ class TrainingConfig(Options):
     calibration: Literal["temperature", "none"] = Field(
         default="temperature", description="Whether val may make the probabilities more or less sure."
     )
+    choose_on: Literal["val_and_shifts", "val"] = Field(
+        default="val_and_shifts",
+        description="What temperature and balanced threshold are chosen on. training/shifts.py.",
+    )
     threshold: ThresholdAim = Field(
         default=BalancedAccuracyAim(), description="What the threshold of two classes is chosen for, on val."
     )

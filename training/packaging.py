@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,13 +15,14 @@ from darkroom.codedigest import code_digest
 from darkroom.metrics import flat_metrics, predict_labels, score
 from darkroom.model import Model, PackageInfo, load_package, pack, write_package
 from darkroom.storage import Storage
-from darkroom.thresholds import find_threshold
+from darkroom.thresholds import BalancedAccuracyAim, find_threshold
 from training.config import TrainingConfig
 from training.curves import pr_figure, reliability_figure, roc_figure
 from training.data import Examples, read_examples, read_split
 from training.kinds import Fitted
 from training.plots import confusion_figure
 from training.reference import val_reference
+from training.shifts import shifted
 
 THREADS = 2
 log = logging.getLogger(__name__)
@@ -95,12 +96,20 @@ def assemble(
     )
     model = load_package(lake, pack(info, fitted.graph), threads=THREADS)
     raw = model.predict(val.pixels)
-    temperature = _temperature(config, val, raw)
+    seen, truth, groups = raw, val.truth, list(val.group)
+    if config.choose_on == "val_and_shifts":
+        # Every image twice, as it is and as another machine might have delivered it.
+        seen = np.concatenate([raw, model.predict(shifted(val.pixels))])
+        truth, groups = np.tile(truth, 2), groups * 2
+    temperature = _temperature(config, truth, seen, groups)
     probabilities = calibrated(raw, temperature.value)
     notes = [f"Temperature {temperature.value:g}: {temperature.reason}."]
     threshold = None
     if positive is not None:
-        found = find_threshold(config.threshold, val.truth, probabilities, classes, classes.index(positive))
+        # A recall is promised for val as it is.
+        whole = isinstance(config.threshold, BalancedAccuracyAim)
+        on = (truth, calibrated(seen, temperature.value)) if whole else (val.truth, probabilities)
+        found = find_threshold(config.threshold, *on, classes, classes.index(positive))
         threshold = found.value
         notes.append(f"Threshold {found.note}.")
         if not found.reached:
@@ -114,10 +123,10 @@ def assemble(
     return Assembled(info, load_package(lake, pack(info, fitted.graph), threads=THREADS), val, probabilities)
 
 
-def _temperature(config: TrainingConfig, val: Examples, raw: np.ndarray) -> Temperature:
+def _temperature(config: TrainingConfig, truth: np.ndarray, raw: np.ndarray, groups: Sequence[str]) -> Temperature:
     if config.calibration == "none":
         return Temperature(1.0, None, None, "the config asks for none")
-    return fit_temperature(val.truth, raw, val.group)
+    return fit_temperature(truth, raw, groups)
 
 
 def figures_of(
