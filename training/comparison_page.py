@@ -51,6 +51,8 @@ def comparison_page(comparison: Comparison) -> str:
     parts.slices_part(page, best)
     page.section("Misclassified by the challenger")
     parts.mistakes_part(page, best)
+    page.section("What answers rest on")
+    parts.explained_part(page, best)
     page.section("On val: images that models were chosen on")
     parts.interval_table(page, {one.config: one.val for one in entries}, "On val", folded=len(entries) > 4)
     _origin(page, comparison)

@@ -13,6 +13,7 @@ from darkroom.palette import class_colors
 from training.comparison import Entry
 from training.curves import pr_figure, reliability_figure, roc_figure
 from training.differences import Compared
+from training.explained import SAMPLE
 from training.measured import Measured
 from training.mistakes import MOST
 from training.plots import confusion_figure
@@ -173,3 +174,12 @@ def _p(value: float | None) -> str | None:
     if value is None or not np.isfinite(value):
         return None
     return "under 0.001" if value < 0.001 else f"{value:.3f}"
+
+
+def explained_part(page: Page, entry: Entry) -> None:
+    """Heat maps of right, wrong and unsure answers."""
+    page.text(f"{entry.explained.method} The surer the orange, the more it speaks for what was said. {SAMPLE}")
+    for group in dict.fromkeys(one.group for one in entry.explained.images):
+        page.gallery(
+            group.capitalize(), [(one.picture, one.caption) for one in entry.explained.images if one.group == group]
+        )

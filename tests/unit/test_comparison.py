@@ -14,6 +14,7 @@ from tests.packages import package_info
 from training.comparison import Entry, best_first, pareto_front
 from training.data import Examples
 from training.differences import compare, who_won
+from training.explained import Explained
 from training.measured import Answered, Measured, answered, measure_part
 from training.mistakes import thumbnail, worst_mistakes
 from training.slices import group_sizes, share_interval, slices_on
@@ -119,7 +120,7 @@ def entry(found: Measured, rate: float) -> Entry:
     seconds = 2 * len(found.truth) / rate
     timed = Answered(found.info, found.probabilities, found.labels, seconds / 2)
     told = [Measured(found.config, "test", timed, *_rest(found)) for _ in "vt"]
-    return Entry(result, told[0], told[1], 1000, slices_on(found, {}, 30), ())
+    return Entry(result, told[0], told[1], 1000, slices_on(found, {}, 30), (), Explained("", ()))
 
 
 def _rest(found: Measured) -> tuple[Any, ...]:
