@@ -12,6 +12,7 @@ from training.comparison import Comparison, Entry, notes_on, pareto_front
 from training.plots import pareto_figure
 
 MOST_CURVES = 5  # more cannot be told apart
+MOST_RIVALS = 8  # of the nearest ones, before a fold
 
 
 def comparison_page(comparison: Comparison) -> str:
@@ -76,7 +77,9 @@ def _who_won(page: Page, comparison: Comparison) -> None:
     page.bullets(notes_on(comparison))
     if nearest:
         title = f"{comparison.best.config} minus each other config: {METRIC_NAMES[comparison.metric]}"
-        parts.difference_table(page, nearest, title)
+        parts.difference_table(page, nearest[:MOST_RIVALS], title)
+        if others := nearest[MOST_RIVALS:]:
+            parts.difference_table(page, others, f"The other {plural(len(others), 'config')}", folded=True)
         others = [one for one in comparison.compared if one.metric != comparison.metric]
         parts.difference_table(page, others, "The same by other metrics", folded=True)
     if champion is not None and champion.compared:

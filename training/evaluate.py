@@ -109,11 +109,12 @@ def _compare(
         for result, val, test in zip(results, measured["val"], measured["test"], strict=True)
     ]
     metric = plan["primary_metric"]
+    entries = best_first(entries, metric)
     mine = next(one.test for one in entries if one.config == challenger["config"])
     compared = compare(mine, [one.test for one in entries if one.test is not mine])
     sentence = who_won(mine.config, compared, metric, len(mine.truth))
     champion = against_champion(lake, plan, challenger, mine, examples["test"].content_ids)
-    return Comparison(plan, challenger, best_first(entries, metric), compared, sentence, champion)
+    return Comparison(plan, challenger, entries, compared, sentence, champion)
 
 
 def _pictures(test: Measured) -> dict[str, bytes]:

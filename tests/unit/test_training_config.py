@@ -32,7 +32,9 @@ def it_names_the_known_ones_when_asked_for_another() -> None:
 def it_changes_its_digest_with_any_option() -> None:
     base = parse_config({"name": "a", "kind": "small_cnn"})
     assert base.digest == parse_config({"name": "a", "kind": "small_cnn", "epochs": base.model_dump()["epochs"]}).digest
-    for change in ({"seed": 1}, {"model": {"dropout": 0.3}}, {"transform": {"width": 32}}, {"positive_class": "x"}):
+    recall = {"threshold": {"aim": "recall", "of": "x", "at_least": 0.95}}
+    shared = ({"seed": 1}, {"positive_class": "x"}, {"calibration": "none"}, recall)
+    for change in (*shared, {"model": {"dropout": 0.3}}, {"transform": {"width": 32}}):
         assert parse_config({"name": "a", "kind": "small_cnn", **change}).digest != base.digest
 
 
@@ -58,6 +60,9 @@ def it_cannot_be_changed() -> None:
         ("kind: mllib_logistic_regression\nregularization: []", "regularization"),
         ("kind: mllib_logistic_regression\nepochs: 3", "epochs"),
         ("kind: small_cnn\nprimary_metric: vibes", "primary_metric"),
+        ("kind: small_cnn\ncalibration: isotonic", "calibration"),
+        ("kind: small_cnn\nthreshold: {aim: recall, of: a}", "at_least"),
+        ("kind: small_cnn\nthreshold: {aim: luck}", "threshold"),
     ],
 )
 def it_refuses_a_wrong_file(tmp_path: Path, text: str, told: str) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -297,9 +296,10 @@ def it_refuses_a_wrong_request(
         flow.plan(world["lake"], {**world["request"], **changes})
 
 
-def it_refuses_an_unknown_positive_class(world: dict[str, Any], tmp_path: Path) -> None:
+@pytest.mark.parametrize("wrong", ["positive_class: GREEN", "threshold: {aim: recall, of: GREEN, at_least: 0.9}"])
+def it_refuses_an_unknown_class(world: dict[str, Any], wrong: str) -> None:
     path = world["folder"] / "configs" / "wrong.yaml"
-    path.write_text(LINEAR + "positive_class: GREEN\n")
+    path.write_text(f"{LINEAR}{wrong}\n")
     try:
         with pytest.raises(InvalidRequest, match="GREEN"):
             flow.plan(world["lake"], {**world["request"], "configs": ["wrong"]})
