@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from darkroom.contract import stable_hash
 from darkroom.errors import InvalidRequest
+from darkroom.features import FeatureSet
 from darkroom.thresholds import BalancedAccuracyAim, ThresholdAim
 from darkroom.transform import ImageTransform
 
@@ -46,6 +47,17 @@ class TrainingConfig(Options):
     threshold: ThresholdAim = Field(
         default=BalancedAccuracyAim(), description="What the threshold of two classes is chosen for, on val."
     )
+
+    @property
+    def feature_set(self) -> FeatureSet | None:
+        """What is computed from the pixels before training; None where a kind trains on pixels."""
+        return None
+
+    @property
+    def input_hash(self) -> str:
+        """Of all that decides what training sees of an image: the transform, and the features where there are some."""
+        found = self.feature_set
+        return self.transform.hash if found is None else stable_hash([self.transform.hash, found.hash])
 
     @property
     def digest(self) -> str:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,7 @@ from darkroom.settings import get_settings
 from darkroom.storage import Storage
 from darkroom.thresholds import check_aim
 from training import receipts
-from training.config import known_configs, load_config
+from training.config import TrainingConfig, known_configs, load_config
 from training.data import class_names, read_split
 from training.kinds import Job, fit, kind_of
 from training.policy import gate_policy
@@ -82,7 +82,7 @@ def plan(lake: Storage, request: dict[str, Any], now: datetime | None = None) ->
     with tracking.reached():
         for config in configs:
             seed = config.seed if asked.seed is None else asked.seed
-            key = receipts.training_key(asked.version, asked.split_id, config.digest, config.transform.hash, seed)
+            key = receipts.training_key(asked.version, asked.split_id, config.digest, config.input_hash, seed)
             trained = receipts.find_training(lake, model, key)
             if trained and tracking.known_run(client, trained["run_id"]) is None:
                 log.info("MLflow does not know the run of %s any more: it is trained again.", config.name)
@@ -124,10 +124,24 @@ def plan(lake: Storage, request: dict[str, Any], now: datetime | None = None) ->
         "gate_key": gate_key,
         "configs": tasks,
         "transforms": list(transforms.values()),
+        "features": wanted_features(configs),
         "changed": changed,
         "wait": None,
         "mlflow_url": tracking.run_page(experiment_id, parent),
     }
+
+
+def wanted_features(configs: Sequence[TrainingConfig]) -> list[dict[str, Any]]:
+    """The features that configs are trained on, with the transform whose pixels they are made of; each pair once."""
+    wanted = {
+        config.input_hash: {
+            "transform": config.transform.model_dump(mode="json"),
+            "features": config.feature_set.model_dump(mode="json"),
+        }
+        for config in configs
+        if config.feature_set is not None
+    }
+    return list(wanted.values())
 
 
 def _why_not_now(lake: Storage, model: str, asker: Asker, run: str, now: datetime) -> str | None:

@@ -71,8 +71,10 @@ def build_package(lake: Storage, task: Mapping[str, Any], config: TrainingConfig
         code_digest=code_digest(),
         seed=task["seed"],
         input_shape=config.transform.shape,
+        features=None if config.feature_set is None else config.feature_set.model_dump(mode="json"),
+        features_hash=None if config.feature_set is None else config.feature_set.hash,
     )
-    model = load_package(lake, pack(info, fitted.graph), threads=THREADS)
+    model = load_package(lake, pack(info, fitted.graph, features=fitted.features), threads=THREADS)
     raw = model.predict(val.pixels)
     temperature = _temperature(config, val, raw)
     probabilities = calibrated(raw, temperature.value)
@@ -91,7 +93,7 @@ def build_package(lake: Storage, task: Mapping[str, Any], config: TrainingConfig
     chosen = {"temperature": temperature.value, "threshold": threshold, "metrics": measured, "notes": tuple(notes)}
     info = info.model_copy(update=chosen)
     reference = val_reference(lake, model, info, split, val, probabilities)
-    path, package_id = write_package(lake, task["model"], info, fitted.graph, reference)
+    path, package_id = write_package(lake, task["model"], info, fitted.graph, reference, fitted.features)
     return Built(path, package_id, info, measured, val.truth, probabilities)
 
 
