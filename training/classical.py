@@ -5,21 +5,23 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
 from pydantic import Field
 
+from darkroom.errors import DataError
 from darkroom.features import FeatureSet
 from training.config import TrainingConfig
 from training.kinds import Fitted, Job
-from training.trials import Trial, best_on_val
+from training.trials import Trial, Tried, best_on_val
 from training.vectors import Vectors
 
 log = logging.getLogger(__name__)
 
-Head = Callable[[Vectors, Vectors, Trial], tuple[Any, bytes]]
-"""Fits one trial to (train, val): the model as its library has it, and the same as an ONNX graph of float32[N, D]."""
+Head = Callable[[Vectors, Vectors, Trial], Tried]
+"""Fits one trial to (train, val); its graph takes float32[N, D]."""
 
 
 class HeadConfig(TrainingConfig):
@@ -42,7 +44,7 @@ def fit_head(job: Job, trials: Sequence[Trial], head: Head) -> Fitted:
         "%s: %s images in train, %s in val, %s values each",
         *(job.config.name, f"{len(train.truth):,}", f"{len(val.truth):,}", f"{train.values.shape[1]:,}"),
     )
-    fitted = best_on_val(job, val.values, val.truth, trials, lambda trial: head(train, val, trial)[1])
+    fitted = best_on_val(job, val.values, val.truth, trials, partial(head, train, val))
     return replace(fitted, features=job.fitted_features)
 
 
@@ -58,6 +60,21 @@ def sample(vectors: Vectors, most: int, seed: int) -> Vectors:
     picked = {name: getattr(vectors, name)[kept] for name in ("values", "truth", "weight")}
     ids, groups = ([names[row] for row in kept] for names in (vectors.content_ids, vectors.group))
     return replace(vectors, content_ids=ids, group=groups, **picked)
+
+
+def margin_calibration(margins: np.ndarray, truth: np.ndarray, weight: np.ndarray, classes: int) -> Any:
+    """A logistic regression from margins float[N, M] to the classes; for two, Platt scaling (Platt 1999).
+
+    Raises DataError where a class has no image.
+    """
+    from sklearn.linear_model import LogisticRegression
+
+    if len(np.unique(truth)) < classes:
+        raise DataError(
+            f"The images that margins become probabilities by are of {len(np.unique(truth))} classes. Expected each of "
+            f"{classes}. Give val images of every class, or train more images."
+        )
+    return LogisticRegression(max_iter=1000).fit(margins, truth, weight / weight.mean())
 
 
 @dataclass(frozen=True)

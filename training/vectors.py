@@ -28,11 +28,8 @@ class Vectors:
     classes: tuple[str, ...]
 
 
-def vectors_of(rows: Rows, raws: Sequence[Raws], fitted: FittedFeatures) -> Vectors:
-    """The images of one part of a split; those that weigh nothing are left out.
-
-    Raises DataError for a feature that is no number, and where no image of a class has a weight.
-    """
+def weights_of(rows: Rows) -> np.ndarray:
+    """float64[N], what each image counts with all its copies. Raises DataError where no image of a class counts."""
     weight = rows.weight * rows.copies
     for position, name in enumerate(rows.classes):
         its = weight[rows.truth == position]
@@ -40,6 +37,15 @@ def vectors_of(rows: Rows, raws: Sequence[Raws], fitted: FittedFeatures) -> Vect
             raise DataError(
                 f"All {len(its):,} images of {name} weigh 0. Expected some that weigh more. Rebalance the split again."
             )
+    return weight
+
+
+def vectors_of(rows: Rows, raws: Sequence[Raws], fitted: FittedFeatures) -> Vectors:
+    """The images of one part of a split; those that weigh nothing are left out.
+
+    Raises DataError for a feature that is no number, and where no image of a class has a weight.
+    """
+    weight = weights_of(rows)
     values = fitted.encode(raws)
     wrong = ~np.isfinite(values)
     if wrong.any():

@@ -89,7 +89,8 @@ def it_says_in_a_graph_what_the_library_says(head: str, classes: int) -> None:
         wanted.kind, {"leaf_images": 2.0, "leaves": 4.0}
     )
     seeded = () if wanted.kind == "logistic_regression" else (0,)
-    model, graph = module.fit_one(wanted, *seeded, train, val, trial)
+    tried = module.fit_one(wanted, *seeded, train, val, trial)
+    model, graph = tried.model, tried.graph
     edges = np.concatenate([val.values, train.values[:40], np.zeros((1, 30), np.float32)])
     ours = graph_probabilities(graph, edges)
     np.testing.assert_allclose(ours, theirs(model, edges, train, wanted), atol=2e-6 if head != "svm" else 1e-5)
@@ -130,7 +131,7 @@ def it_calibrates_on_val_where_folds_cannot_be_made(caplog: pytest.LogCaptureFix
     caplog.set_level("INFO")
     train, val = drawn(2), drawn(2, 60, seed=1)
     train = replace(train, group=[str(label) for label in train.truth])
-    machine, _ = svm.fit_one(config("svm rbf"), 0, train, val, {"cost": 1.0, "width": 1.0})
+    machine = svm.fit_one(config("svm rbf"), 0, train, val, {"cost": 1.0, "width": 1.0}).model
     assert "fitted to val" in caplog.text
     assert (machine.probabilities(val.values).argmax(1) == val.truth).mean() > 0.6
 

@@ -55,9 +55,9 @@ class Job:
         fitted: FittedFeatures = self.config.feature_set.fit(self._raws(TRAIN), self.seed)
         return fitted
 
-    def features(self, part: str) -> Vectors:
-        """The images of train or val as vectors of the config's features."""
-        return vectors_of(part_rows(self.split, part), self._raws(part), self.fitted_features)
+    def features(self, part: str, fitted: FittedFeatures | None = None) -> Vectors:
+        """The images of train or val as vectors of the config's features; ``fitted``: to other images than train's."""
+        return vectors_of(part_rows(self.split, part), self._raws(part), fitted or self.fitted_features)
 
     def _raws(self, part: str) -> list[Raws]:
         ids = part_rows(self.split, part).content_ids

@@ -12,7 +12,7 @@ from training.classical import HeadConfig, fit_head
 from training.graphs import GraphWriter
 from training.kinds import Fitted, Job
 from training.tree_graph import Tree, tree_sums
-from training.trials import Trial, trials_of
+from training.trials import Trial, Tried, trials_of
 from training.vectors import Vectors
 
 RUNS_IN: Literal["python", "spark"] = "python"
@@ -25,11 +25,11 @@ class Config(HeadConfig):
     leaves: tuple[int, ...] = Field(
         default=(7, 31), min_length=1, description="Most leaves of a tree. Tried in turn; val loss chooses."
     )
-    learning_rate: float = Field(default=0.1, gt=0, le=1)
+    learning_rate: float = Field(default=0.1, gt=0, le=1, description="What share of a tree counts.")
     rounds: int = Field(default=200, ge=1, le=10_000, description="Most trees of a class.")
     patience: int = Field(default=15, ge=1, description="Rounds without a better val loss before it ends.")
     leaf_images: int = Field(default=10, ge=1, description="Least images in a leaf.")
-    l2: float = Field(default=1.0, ge=0)
+    l2: float = Field(default=1.0, ge=0, description="Penalty on large values of leaves.")
 
 
 def fit(job: Job) -> Fitted:
@@ -38,7 +38,7 @@ def fit(job: Job) -> Fitted:
     return fit_head(job, trials_of(leaves=config.leaves), partial(fit_one, config, job.seed))
 
 
-def fit_one(config: Config, seed: int, train: Vectors, val: Vectors, trial: Trial) -> tuple[Any, bytes]:
+def fit_one(config: Config, seed: int, train: Vectors, val: Vectors, trial: Trial) -> Tried:
     """A HistGradientBoostingClassifier and its graph."""
     from sklearn.ensemble import HistGradientBoostingClassifier
 
@@ -62,7 +62,7 @@ def fit_one(config: Config, seed: int, train: Vectors, val: Vectors, trial: Tria
         y_val=val.truth,
         sample_weight_val=alike,
     )
-    return model, _graph(model, train.values.shape[1:])
+    return Tried(model, _graph(model, train.values.shape[1:]), {"rounds": model.n_iter_})
 
 
 def _graph(model: Any, shape: tuple[int, ...]) -> bytes:

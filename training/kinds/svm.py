@@ -17,11 +17,11 @@ from typing import Any, Literal
 import numpy as np
 from pydantic import Field
 
-from training.classical import HeadConfig, Scaling, fit_head, sample
+from training.classical import HeadConfig, Scaling, fit_head, margin_calibration, sample
 from training.graphs import GraphWriter
 from training.kinds import Fitted, Job
 from training.linear_graph import two_rows
-from training.trials import Trial, trials_of
+from training.trials import Trial, Tried, trials_of
 from training.vectors import Vectors
 
 log = logging.getLogger(__name__)
@@ -68,7 +68,7 @@ def fit(job: Job) -> Fitted:
     return fit_head(job, trials_of(cost=config.cost, width=widths), partial(fit_one, config, job.seed))
 
 
-def fit_one(config: Config, seed: int, train: Vectors, val: Vectors, trial: Trial) -> tuple[Machine, bytes]:
+def fit_one(config: Config, seed: int, train: Vectors, val: Vectors, trial: Trial) -> Tried:
     """The machine and its graph."""
     train = sample(train, config.max_images, seed)
     scaling = Scaling.of(train.values, train.weight, config.standardize)
@@ -84,8 +84,8 @@ def fit_one(config: Config, seed: int, train: Vectors, val: Vectors, trial: Tria
         log.info("Too few images of a class for folds: probabilities are fitted to val.")
         margins = _margins(svc, kernel(scaling.apply(val.values), scaled, gamma))
         truth, weight = val.truth, val.weight
-    machine = Machine(scaling, gamma, scaled, svc, _calibration(margins, truth, weight))
-    return machine, _graph(machine, len(train.classes))
+    machine = Machine(scaling, gamma, scaled, svc, margin_calibration(margins, truth, weight, len(train.classes)))
+    return Tried(machine, _graph(machine, len(train.classes)), {"support_vectors": len(svc.support_)})
 
 
 def kernel(these: np.ndarray, those: np.ndarray, gamma: float | None) -> np.ndarray:
@@ -134,12 +134,6 @@ def _folds(folds: int, seed: int, train: Vectors) -> Iterator[tuple[np.ndarray, 
     made = list(splitter.split(np.zeros(len(train.truth)), train.truth, train.group))
     if all(len(np.unique(train.truth[seen])) == len(train.classes) for seen, _ in made):
         yield from made
-
-
-def _calibration(margins: np.ndarray, truth: np.ndarray, weight: np.ndarray) -> Any:
-    from sklearn.linear_model import LogisticRegression
-
-    return LogisticRegression(max_iter=1000).fit(margins, truth, weight / weight.mean())
 
 
 def _graph(machine: Machine, classes: int) -> bytes:
