@@ -6,6 +6,7 @@ that only it has; what is here, every config has.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -99,3 +100,16 @@ def parse_config(content: dict[str, Any], name: str | None = None) -> TrainingCo
     if name is not None and config.name != name:
         raise InvalidRequest(f"The training config {name}.yaml calls itself {config.name!r}. Expected {name!r}.")
     return config
+
+
+def wanted_features(configs: Sequence[TrainingConfig]) -> list[dict[str, Any]]:
+    """The features that configs are trained on, with the transform whose pixels they are made of; each pair once."""
+    wanted = {
+        config.input_hash: {
+            "transform": config.transform.model_dump(mode="json"),
+            "features": config.feature_set.model_dump(mode="json"),
+        }
+        for config in configs
+        if config.feature_set is not None
+    }
+    return list(wanted.values())

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,7 @@ from darkroom.settings import get_settings
 from darkroom.storage import Storage
 from darkroom.thresholds import check_aim
 from training import receipts
-from training.config import TrainingConfig, known_configs, load_config
+from training.config import load_config, wanted_features
 from training.data import class_names, read_split
 from training.kinds import Job, fit, kind_of
 from training.policy import gate_policy
@@ -41,7 +41,7 @@ class PlanRequest(BaseModel):
     version: str
     split_id: str
     model: str | None = None  # default: the dataset's name
-    configs: list[str] = Field(default_factory=list)  # empty: all
+    configs: list[str] = Field(default_factory=list)  # empty: the setting train_configs
     seed: int | None = Field(default=None, ge=0, le=2**31 - 1)  # default: each config's own
     links: dict[str, str] = Field(default_factory=dict)
     asked_by: Asker = "hand"
@@ -57,7 +57,7 @@ def plan(lake: Storage, request: dict[str, Any], now: datetime | None = None) ->
     from training import tracking
 
     asked = checked_job(PlanRequest, request, "training")
-    names = list(dict.fromkeys(asked.configs or known_configs()))
+    names = list(dict.fromkeys(asked.configs or get_settings().train_configs))
     configs = [load_config(name) for name in names]
     metrics = sorted({config.primary_metric for config in configs})
     if len(metrics) > 1:
@@ -131,19 +131,6 @@ def plan(lake: Storage, request: dict[str, Any], now: datetime | None = None) ->
     }
 
 
-def wanted_features(configs: Sequence[TrainingConfig]) -> list[dict[str, Any]]:
-    """The features that configs are trained on, with the transform whose pixels they are made of; each pair once."""
-    wanted = {
-        config.input_hash: {
-            "transform": config.transform.model_dump(mode="json"),
-            "features": config.feature_set.model_dump(mode="json"),
-        }
-        for config in configs
-        if config.feature_set is not None
-    }
-    return list(wanted.values())
-
-
 def _why_not_now(lake: Storage, model: str, asker: Asker, run: str, now: datetime) -> str | None:
     settings = get_settings()
     hours, times = settings.train_cooldown_hours, settings.train_per_week
@@ -184,7 +171,7 @@ def train(lake: Storage, task: dict[str, Any]) -> dict[str, Any]:
             fitted = fit(Job(lake, task["dataset"], split, config, task["seed"], on_step))
             built = build_package(lake, task, config, fitted)
             tracking.log_step(client, run_id, 0, built.metrics("val_") | dict(fitted.facts))
-            tracking.log_figures(run_id, built.figures("val"))
+            tracking.log_figures(run_id, built.figures("val") | dict(fitted.figures))
             model_id = log_package(lake, built.path, built.package_id)
     result = {
         "config": config.name,
@@ -193,6 +180,7 @@ def train(lake: Storage, task: dict[str, Any]) -> dict[str, Any]:
         "model_id": model_id,
         "package": built.path,
         "package_id": built.package_id,
+        "state": built.state,
         "threshold": built.info.threshold,
         "options": config.model_dump(mode="json"),
         "val": {name: built.val[name] for name in ("count", *_SHOWN)},

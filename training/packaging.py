@@ -11,6 +11,7 @@ import numpy as np
 
 from darkroom.calibration import Temperature, calibrated, fit_temperature
 from darkroom.codedigest import code_digest
+from darkroom.contract import package_state
 from darkroom.metrics import flat_metrics, predict_labels, score
 from darkroom.model import PackageInfo, load_package, pack, write_package
 from darkroom.storage import Storage
@@ -36,6 +37,7 @@ class Built:
     val: Mapping[str, Any]  # darkroom.metrics.score
     truth: np.ndarray
     probabilities: np.ndarray
+    state: str | None = None  # where the lake keeps what a later training goes on from
 
     def metrics(self, prefix: str) -> dict[str, float]:
         """Those of val under flat names, and what was chosen on it."""
@@ -94,7 +96,11 @@ def build_package(lake: Storage, task: Mapping[str, Any], config: TrainingConfig
     info = info.model_copy(update=chosen)
     reference = val_reference(lake, model, info, split, val, probabilities)
     path, package_id = write_package(lake, task["model"], info, fitted.graph, reference, fitted.features)
-    return Built(path, package_id, info, measured, val.truth, probabilities)
+    state = None
+    if fitted.state is not None:
+        state = package_state(path)
+        lake.create(state, fitted.state)  # False: equal packages have equal states
+    return Built(path, package_id, info, measured, val.truth, probabilities, state)
 
 
 def _temperature(config: TrainingConfig, val: Examples, raw: np.ndarray) -> Temperature:

@@ -33,7 +33,7 @@ class Config(HeadConfig):
     """Options of scikit-learn's SVC."""
 
     kind: Literal["svm"] = "svm"
-    kernel: Literal["linear", "rbf"] = "rbf"
+    kernel: Literal["linear", "rbf"] = Field(default="rbf", description="What likeness of two images is.")
     cost: tuple[float, ...] = Field(default=(0.3, 3.0, 30.0), min_length=1, description="C. val loss chooses.")
     width: tuple[float, ...] = Field(
         default=(1.0,), min_length=1, description="gamma of rbf, times 1 / (values x their variance). val loss chooses."
