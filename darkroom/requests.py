@@ -29,7 +29,8 @@ class TrainRequest(BaseModel):
     configs: list[str] = Field(
         [],
         title="Training configs",
-        description="Names of files in training/configs. Empty: those of the event, or all.",
+        description="Names of files in training/configs. Empty: those of the event, else the setting "
+        "DARKROOM_TRAIN_CONFIGS.",
     )
     seed: int = Field(0, ge=0, le=2**31 - 1, title="Seed", description="Decides initial weights and shuffling.")
     asked_by: Literal["", "data", "drift"] = Field(

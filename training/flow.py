@@ -24,7 +24,7 @@ from darkroom.settings import get_settings
 from darkroom.storage import Storage
 from darkroom.thresholds import check_aim
 from training import receipts
-from training.config import known_configs, load_config
+from training.config import load_config, wanted_features
 from training.data import class_names, read_split
 from training.kinds import Job, kind_of
 from training.placement import Unit, placed
@@ -42,7 +42,7 @@ class PlanRequest(BaseModel):
     version: str
     split_id: str
     model: str | None = None  # default: the dataset's name
-    configs: list[str] = Field(default_factory=list)  # empty: all
+    configs: list[str] = Field(default_factory=list)  # empty: the setting train_configs
     seed: int | None = Field(default=None, ge=0, le=2**31 - 1)  # default: each config's own
     links: dict[str, str] = Field(default_factory=dict)
     asked_by: Asker = "hand"
@@ -58,7 +58,7 @@ def plan(lake: Storage, request: dict[str, Any], now: datetime | None = None) ->
     from training import tracking
 
     asked = checked_job(PlanRequest, request, "training")
-    names = list(dict.fromkeys(asked.configs or known_configs()))
+    names = list(dict.fromkeys(asked.configs or get_settings().train_configs))
     configs = [load_config(name) for name in names]
     metrics = sorted({config.primary_metric for config in configs})
     if len(metrics) > 1:
@@ -83,7 +83,7 @@ def plan(lake: Storage, request: dict[str, Any], now: datetime | None = None) ->
     with tracking.reached():
         for config in configs:
             seed = config.seed if asked.seed is None else asked.seed
-            key = receipts.training_key(asked.version, asked.split_id, config.digest, config.transform.hash, seed)
+            key = receipts.training_key(asked.version, asked.split_id, config.digest, config.input_hash, seed)
             trained = receipts.find_training(lake, model, key)
             if trained and tracking.known_run(client, trained["run_id"]) is None:
                 log.info("MLflow does not know the run of %s any more: it is trained again.", config.name)
@@ -125,6 +125,7 @@ def plan(lake: Storage, request: dict[str, Any], now: datetime | None = None) ->
         "gate_key": gate_key,
         "configs": tasks,
         "transforms": list(transforms.values()),
+        "features": wanted_features(configs),
         "changed": changed,
         "wait": None,
         "mlflow_url": tracking.run_page(experiment_id, parent),
@@ -185,7 +186,7 @@ def train(lake: Storage, task: dict[str, Any]) -> dict[str, Any]:
                 on_step(step, values)
             built = made.built
             tracking.log_step(client, run_id, 0, built.metrics("val_") | made.facts)
-            tracking.log_figures(run_id, built.figures("val"))
+            tracking.log_figures(run_id, built.figures("val") | made.figures)
             model_id = log_package(lake, built.path, built.package_id)
     result = {
         "config": config.name,
@@ -194,6 +195,7 @@ def train(lake: Storage, task: dict[str, Any]) -> dict[str, Any]:
         "model_id": model_id,
         "package": built.path,
         "package_id": built.package_id,
+        "state": built.state,
         "threshold": built.info.threshold,
         "options": config.model_dump(mode="json"),
         "val": {name: built.val[name] for name in ("count", *_SHOWN)},

@@ -12,6 +12,7 @@ import pyarrow as pa
 
 from darkroom.calibration import Temperature, calibrated, fit_temperature, without_temperature
 from darkroom.codedigest import code_digest
+from darkroom.contract import package_state
 from darkroom.metrics import flat_metrics, predict_labels, score
 from darkroom.model import Model, PackageInfo, load_package, pack, write_package
 from darkroom.storage import Storage
@@ -38,6 +39,7 @@ class Built:
     val: Mapping[str, Any]  # darkroom.metrics.score
     truth: np.ndarray
     probabilities: np.ndarray
+    state: str | None = None  # where the lake keeps what a later training goes on from
 
     def metrics(self, prefix: str) -> dict[str, float]:
         """Those of val under flat names, and what was chosen on it."""
@@ -66,8 +68,12 @@ def build_package(lake: Storage, task: Mapping[str, Any], config: TrainingConfig
     split = read_split(lake, task["dataset"], task["split_id"])
     made = assemble(lake, task, config, fitted, split)
     reference = val_reference(lake, made.model, made.info, split, made.val, made.probabilities)
-    path, package_id = write_package(lake, task["model"], made.info, fitted.graph, reference)
-    return Built(path, package_id, made.info, made.info.metrics, made.val.truth, made.probabilities)
+    path, package_id = write_package(lake, task["model"], made.info, fitted.graph, reference, fitted.features)
+    state = None
+    if fitted.state is not None:
+        state = package_state(path)
+        lake.create(state, fitted.state)  # False: equal packages have equal states
+    return Built(path, package_id, made.info, made.info.metrics, made.val.truth, made.probabilities, state)
 
 
 def assemble(
@@ -93,8 +99,10 @@ def assemble(
         code_digest=code_digest(),
         seed=task["seed"],
         input_shape=config.transform.shape,
+        features=None if config.feature_set is None else config.feature_set.model_dump(mode="json"),
+        features_hash=None if config.feature_set is None else config.feature_set.hash,
     )
-    model = load_package(lake, pack(info, fitted.graph), threads=THREADS)
+    model = load_package(lake, pack(info, fitted.graph, features=fitted.features), threads=THREADS)
     raw = model.predict(val.pixels)
     seen, truth, groups = raw, val.truth, list(val.group)
     if config.choose_on == "val_and_shifts":
@@ -120,7 +128,8 @@ def assemble(
     measured |= without_temperature(val.truth, probabilities, labels, temperature.value)
     chosen = {"temperature": temperature.value, "threshold": threshold, "metrics": measured, "notes": tuple(notes)}
     info = info.model_copy(update=chosen)
-    return Assembled(info, load_package(lake, pack(info, fitted.graph), threads=THREADS), val, probabilities)
+    packed = pack(info, fitted.graph, features=fitted.features)
+    return Assembled(info, load_package(lake, packed, threads=THREADS), val, probabilities)
 
 
 def _temperature(config: TrainingConfig, truth: np.ndarray, raw: np.ndarray, groups: Sequence[str]) -> Temperature:
