@@ -33,6 +33,11 @@ class TrainRequest(BaseModel):
         "DARKROOM_TRAIN_CONFIGS.",
     )
     seed: int = Field(0, ge=0, le=2**31 - 1, title="Seed", description="Decides initial weights and shuffling.")
+    with_leaks: bool = Field(
+        False,
+        title="With leaks, too",
+        description="Trains each config once more on the split that the source gave, to show what its leaks do.",
+    )
     asked_by: Literal["", "data", "drift"] = Field(
         "",
         title="Asked for by",

@@ -87,7 +87,7 @@ def write_dataset(
         uri = raw_blob(dataset, content_id)
         lake.write(uri, data)
         row = {"content_id": content_id, "path": f"{part}/{label}/{number}.png", "label": label}
-        images.append({**row, "uri": uri, "size_bytes": len(data), "version": "v1"})
+        images.append({**row, "given_split": part, "uri": uri, "size_bytes": len(data), "version": "v1"})
         splits.append({**row, "split": part, "weight": 1.0, "copies": 1, "group": f"p{number // 2}", "split_id": "s1"})
         for transform in transforms:
             sizes = {"height": transform.height, "width": transform.width, "channels": transform.channels}

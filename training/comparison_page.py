@@ -9,6 +9,7 @@ from darkroom.html import Page, byte_size, number, plural
 from darkroom.metrics import METRIC_NAMES
 from training import page_parts as parts
 from training.comparison import Comparison, Entry, notes_on, pareto_front
+from training.leaks import told_leaks
 from training.plots import pareto_figure
 
 MOST_CURVES = 5  # more cannot be told apart
@@ -44,6 +45,7 @@ def comparison_page(comparison: Comparison) -> str:
     parts.curves(page, [one.test for one in shown], "test")
     parts.class_table(page, {one.config: one.test for one in entries}, folded=len(entries) > 4)
     _cost(page, comparison)
+    _with_leaks(page, comparison)
     page.section("How sure the challenger may be")
     parts.choices_part(page, best.val, test)
     parts.reliability_part(page, test)
@@ -131,6 +133,25 @@ def _cost(page: Page, comparison: Comparison) -> None:
             for one in entries
         ],
     )
+
+
+def _with_leaks(page: Page, comparison: Comparison) -> None:
+    """Where it was asked for: what the metric would have been on the split that the source gave."""
+    given = {one.config: one for one in comparison.entries if one.result.get("given")}
+    if not given:
+        return
+    name = METRIC_NAMES[comparison.metric]
+    page.section("With leaks and without")
+    leaks = next(iter(given.values())).result["given"]["leaks"]
+    page.text(
+        f"The split that the source gave leaks: {told_leaks(leaks)} Each config was trained and tested on it, too."
+    )
+    rows = []
+    for config, one in given.items():
+        clean, leaky = one.test.metrics[comparison.metric], one.result["given"]["metrics"].get(comparison.metric)
+        rows.append([config, clean, leaky, None if clean is None or leaky is None else leaky - clean])
+    page.table(["config", f"{name}, this split", f"{name}, as given", "difference"], rows)
+    page.text("The two tests hold different images: a difference is not the leak alone.")
 
 
 def _origin(page: Page, comparison: Comparison) -> None:

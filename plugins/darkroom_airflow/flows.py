@@ -133,6 +133,7 @@ def plan(params: Any = None, triggering_asset_events: Any = None, dag_run: Any =
             "split_id": split_id,
             "configs": request.configs or (event.get("configs") if same else None) or [],
             "seed": request.seed,
+            "with_leaks": request.with_leaks,
             "links": {"airflow_run": run_url(dag_run)},
             "asked_by": request.asked_by or _ASKED_BY.get(run_type_of(dag_run), "hand"),
         },
