@@ -165,7 +165,8 @@ def train(lake: Storage, task: dict[str, Any]) -> dict[str, Any]:
             split = read_split(lake, task["dataset"], task["split_id"])
 
             def on_step(step: int, values: Mapping[str, float]) -> None:
-                tracking.log_step(client, run_id, step, values)
+                # Apart from the metrics of the package, which have some of the same names and one step.
+                tracking.log_step(client, run_id, step, {f"fit/{name}": value for name, value in values.items()})
 
             fitted = fit(Job(lake, task["dataset"], split, config, task["seed"], on_step))
             built = build_package(lake, task, config, fitted)
