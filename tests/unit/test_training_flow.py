@@ -124,7 +124,9 @@ def it_tells_mlflow_everything(world: dict[str, Any]) -> None:
         plots = {file.path for file in client.list_artifacts(result["run_id"], "plots")}
         assert {"plots/confusion_test.png", "plots/roc_test.png", "plots/roc_val.png"} <= plots
     cnn = next(result for result in world["results"] if result["config"] == "cnn")
-    assert [point.step for point in client.get_metric_history(cnn["run_id"], "val_loss")] == [1, 2, 3, 4]
+    assert [point.step for point in client.get_metric_history(cnn["run_id"], "fit/val_loss")] == [1, 2, 3, 4]
+    told = client.get_run(cnn["run_id"]).data.metrics
+    assert told["val_balanced_accuracy"] == cnn["val"]["balanced_accuracy"]  # not an epoch's
     assert client.get_run(cnn["run_id"]).data.params["model.filters"] == "[8, 16]"
 
 
