@@ -142,3 +142,15 @@ def it_widens_the_interval_for_what_folds_share() -> None:
     assert loss is not None
     assert loss["high"] > 1
     assert loss["low"] == 0
+
+
+def it_shows_the_folds_on_the_page_of_the_config(world: World) -> None:
+    world.config("mean", "evaluate: kfold\nsharpness: 20")
+    plan = world.plan("mean")
+    result = flow.train(world.lake, plan["configs"][0])
+    evaluation = flow.evaluate(world.lake, {"plan": plan, "results": [result]})
+    folder = evaluation["page"].rpartition("/")[0]
+    page = world.lake.read(f"{folder}/configs/mean.html").decode()
+    assert "Over folds" in page
+    assert f"{result['kfold']['metrics']['balanced_accuracy']['mean']:.3f}" in page
+    assert "fold 5" in page
