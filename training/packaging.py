@@ -11,7 +11,7 @@ import numpy as np
 
 from darkroom.calibration import Temperature, calibrated, fit_temperature
 from darkroom.codedigest import code_digest
-from darkroom.contract import package_state
+from darkroom.contract import learner_state
 from darkroom.metrics import flat_metrics, predict_labels, score
 from darkroom.model import PackageInfo, load_package, pack, write_package
 from darkroom.storage import Storage
@@ -98,7 +98,7 @@ def build_package(lake: Storage, task: Mapping[str, Any], config: TrainingConfig
     path, package_id = write_package(lake, task["model"], info, fitted.graph, reference, fitted.features)
     state = None
     if fitted.state is not None:
-        state = package_state(path)
+        state = learner_state(path)
         lake.create(state, fitted.state)  # False: equal packages have equal states
     return Built(path, package_id, info, measured, val.truth, probabilities, state)
 
