@@ -19,7 +19,8 @@ from training.augment import augment_batch, mixed, random_changes
 from training.batch_norm import STATISTICS_IMAGES, settle_statistics
 from training.data import Examples
 from training.kinds import Fitted, Job
-from training.network import NetworkConfig
+from training.network import AugmentationOptions, NetworkConfig
+from training.quantize import quantized
 
 log = logging.getLogger(__name__)
 
@@ -27,15 +28,25 @@ READ_AHEAD = 8  # batches
 SEED_STEP = 1_000_003  # between the members of one config
 OnEpoch = Callable[[int, Mapping[str, float]], None]
 Build = Callable[[tuple[int, ...], int, int], Any]
+Trained = tuple[Any, list[dict[str, float]], int, float]
+"""A keras.Model, the metrics of each epoch (1 ..), the epoch that was kept, and the seconds it took."""
+TrainOne = Callable[[int, OnEpoch], Trained]
 
 
 def fit_network(job: Job, build: Build) -> Fitted:
-    """Trains as many members as the config says of what ``build`` makes, and hands over their mean as an ONNX graph.
+    """Trains what ``build`` makes on the job's train and val, and hands it over as an ONNX graph."""
+    train, val = job.examples("train"), job.examples("val")
+    return fit_members(
+        job, lambda seed, on_epoch: train_network(job.config, build, train, val, seed, on_epoch), train, val
+    )
+
+
+def fit_members(job: Job, train_one: TrainOne, train: Examples, val: Examples) -> Fitted:
+    """Trains as many members as the config says, and hands over their mean as an ONNX graph, in as many bits as it says.
 
     Each member has its own seed. Their mean knows better how sure it may be than any of them, above all of images
     unlike those of training (Lakshminarayanan et al. 2017, arXiv 1612.01474).
     """
-    train, val = job.examples("train"), job.examples("val")
     members: list[Any] = []
     history: list[dict[str, float]] = []
     facts: dict[str, float] = {"fit_seconds": 0.0}
@@ -44,13 +55,15 @@ def fit_network(job: Job, build: Build) -> Fitted:
             log.info("Member %d of %d", number + 1, job.config.members)
         seed = job.seed + SEED_STEP * number
         later = _later(job.on_step, len(history))
-        model, rows, best_epoch, seconds = train_network(job.config, build, train, val, seed, later)
+        model, rows, best_epoch, seconds = train_one(seed, later)
         facts["fit_seconds"] += seconds
         facts["best_epoch"] = len(history) + best_epoch
         members.append(model)
         history += rows
     facts["parameters"] = sum(model.count_params() for model in members)
-    return Fitted(to_onnx(members[0] if len(members) == 1 else mean_of(members)), facts, history)
+    graph = to_onnx(members[0] if len(members) == 1 else mean_of(members))
+    graph, measured = quantized(job, graph, train, val)
+    return Fitted(graph, {**facts, **measured}, history)
 
 
 def _later(on_epoch: OnEpoch, epochs: int) -> OnEpoch:
@@ -71,7 +84,7 @@ def mean_of(members: Sequence[Any]) -> Any:
 
 def train_network(
     config: NetworkConfig, build: Build, train: Examples, val: Examples, seed: int, on_epoch: OnEpoch | None = None
-) -> tuple[Any, list[dict[str, float]], int, float]:
+) -> Trained:
     """Fits a network to ``train`` and keeps the weights with the lowest loss on ``val``.
 
     ``build(shape, classes, seed)`` gives a keras.Model: uint8[N, H, W, C] -> (probabilities, embedding).
@@ -156,7 +169,7 @@ def _policy(precision: str) -> Iterator[None]:
 
 
 def training_dataset(config: NetworkConfig, train: Examples, seed: int, steps: int) -> Any:
-    """An endless tf.data.Dataset of (uint8 pixels, one-hot truth, weight) batches, augmented, read ahead.
+    """An endless tf.data.Dataset of (pixels, one-hot truth, weight) batches, augmented and read ahead.
 
     Each epoch shows every image ``copies`` times in a new order. A batch is one gather from one array and is
     augmented while the network trains on earlier ones.
@@ -173,16 +186,22 @@ def training_dataset(config: NetworkConfig, train: Examples, seed: int, steps: i
         while True:
             order = rng.permutation(pool)
             for chosen in np.array_split(order, steps):
-                changes = random_changes(config.augmentation, len(chosen), shape, rng)
-                batch = augment_batch(train.pixels[chosen], changes), one_hot[train.truth[chosen]], weight[chosen]
-                yield mixed(*batch, config.augmentation.mixup, rng)
+                batch = train.pixels[chosen], one_hot[train.truth[chosen]], weight[chosen]
+                yield batch if config.augmentation is None else _changed(config.augmentation, *batch, rng)
 
     signature = (
-        tf.TensorSpec((None, *shape), tf.uint8),
+        tf.TensorSpec((None, *shape), train.pixels.dtype),
         tf.TensorSpec((None, len(train.classes)), tf.float32),
         tf.TensorSpec((None,), tf.float32),
     )
     return tf.data.Dataset.from_generator(batches, output_signature=signature).prefetch(READ_AHEAD)
+
+
+def _changed(
+    options: AugmentationOptions, pixels: np.ndarray, truth: np.ndarray, weight: np.ndarray, rng: np.random.Generator
+) -> tuple[np.ndarray, ...]:
+    changes = random_changes(options, len(pixels), pixels.shape[1:], rng)
+    return mixed(augment_batch(pixels, changes), truth, weight, options.mixup, rng)
 
 
 def _optimizer(config: NetworkConfig, total: int) -> Any:
