@@ -42,7 +42,7 @@ def fit_network(job: Job, build: Build) -> Fitted:
 
 
 def fit_members(job: Job, train_one: TrainOne, train: Examples, val: Examples) -> Fitted:
-    """Trains as many members as the config says, and hands over their mean as an ONNX graph, in as many bits as it says.
+    """Trains as many members as the config says, and hands over their mean as an ONNX graph of as many bits.
 
     Each member has its own seed. Their mean knows better how sure it may be than any of them, above all of images
     unlike those of training (Lakshminarayanan et al. 2017, arXiv 1612.01474).
@@ -54,7 +54,7 @@ def fit_members(job: Job, train_one: TrainOne, train: Examples, val: Examples) -
         if job.config.members > 1:
             log.info("Member %d of %d", number + 1, job.config.members)
         seed = job.seed + SEED_STEP * number
-        later = _later(job.on_step, len(history))
+        later = later_epochs(job.on_step, len(history))
         model, rows, best_epoch, seconds = train_one(seed, later)
         facts["fit_seconds"] += seconds
         facts["best_epoch"] = len(history) + best_epoch
@@ -66,7 +66,8 @@ def fit_members(job: Job, train_one: TrainOne, train: Examples, val: Examples) -
     return Fitted(graph, {**facts, **measured}, history)
 
 
-def _later(on_epoch: OnEpoch, epochs: int) -> OnEpoch:
+def later_epochs(on_epoch: OnEpoch, epochs: int) -> OnEpoch:
+    """The same for a training that comes after that many epochs."""
     return lambda epoch, row: on_epoch(epochs + epoch, row)
 
 

@@ -150,7 +150,7 @@ def from_imagenet(build: Callable[[], Any], name: str) -> Any:
     except Exception as error:  # Keras raises plain ones
         cause = error.__context__ if isinstance(error.__context__, urllib.error.URLError) else error
         told = f"Keras' file for {name} could not be had ({' '.join(str(error).split())[:300]}). {HOW}"
-        if isinstance(cause, urllib.error.HTTPError) and cause.code < 500 or not isinstance(cause, OSError):
+        if (isinstance(cause, urllib.error.HTTPError) and cause.code < 500) or not isinstance(cause, OSError):
             raise SourceError(told) from error
         raise StorageUnavailable(told) from error
     finally:

@@ -50,7 +50,7 @@ class Config(NetworkConfig):
     head: HeadOptions = HeadOptions()
     fine_tuning: FineTuning = FineTuning()
     optimizer: OptimizerOptions = OptimizerOptions(learning_rate=1e-4)
-    epochs: int = Field(default=10, ge=1, le=10_000)
+    epochs: int | None = Field(default=10, ge=1, le=10_000)
 
     @field_validator("backbone")
     @classmethod
@@ -79,16 +79,15 @@ def fit(job: Job) -> Fitted:
 
 
 def network(config: Config, shape: tuple[int, ...], classes: int, seed: int, weights: str | None = None) -> Any:
-    """A keras.Model: uint8[N, H, W, C] -> (probabilities float32[N, classes], features float32[N, D]).
+    """A keras.Model: uint8[N, H, W, C] -> (probabilities float32[N, classes], embedding float32[N, D], maps).
 
     ``weights``: "imagenet" lets Keras fetch those of the backbone; None: random ones.
     """
     import keras
-    from keras import layers
+
+    from training.layers import classifier, pixels_input
 
     keras.utils.set_random_seed(seed)
-    inputs = keras.Input(shape, dtype="uint8", name="pixels")
-    features = BACKBONES[config.backbone].build(inputs, weights=weights).output
-    hidden = layers.Dropout(config.head.dropout, seed=seed, name="head_dropout")(features)
-    probabilities = layers.Dense(classes, activation="softmax", name="probabilities")(hidden)
-    return keras.Model(inputs, [probabilities, features], name=config.backbone)
+    inputs = pixels_input(shape)
+    maps = BACKBONES[config.backbone].build(inputs, weights=weights).output
+    return classifier(inputs, maps, classes, config.head.dropout, seed)
