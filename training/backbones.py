@@ -71,6 +71,7 @@ class Backbone:
 
 
 BACKBONES = {
+    "mobilenet": Backbone("MobileNet", _centred, "conv_dw_12"),
     "mobilenet_v2": Backbone("MobileNetV2", _centred, "block_13_expand"),
     "mobilenet_v3_small": Backbone("MobileNetV3Small", _centred, "expanded_conv_8_expand", scales_itself=False),
     "mobilenet_v3_large": Backbone("MobileNetV3Large", _centred, "expanded_conv_12_expand", scales_itself=False),
@@ -78,3 +79,10 @@ BACKBONES = {
     "resnet50": Backbone("ResNet50", _without_means, "conv5_block1_1_conv"),
     "vgg16": Backbone("VGG16", _without_means, "block5_conv1"),
 }
+
+
+def checked_backbone(name: str) -> str:
+    """The name, if it is one of BACKBONES. Raises ValueError."""
+    if name not in BACKBONES:
+        raise ValueError(f"there is no backbone {name!r}. Expected one of: {', '.join(BACKBONES)}")
+    return name

@@ -18,6 +18,7 @@ from darkroom.metrics import balanced_accuracy, confusion
 from training.augment import augment_batch, mixed, random_changes
 from training.batch_norm import STATISTICS_IMAGES, settle_statistics
 from training.data import Examples
+from training.graph_names import with_plain_names
 from training.kinds import Fitted, Job
 from training.network import AugmentationOptions, NetworkConfig
 from training.quantize import quantized
@@ -307,9 +308,10 @@ def spoken(seconds: float) -> str:
 def to_onnx(model: Any) -> bytes:
     """The network as an ONNX graph: uint8 pixels in; probabilities, embedding, activation maps out, in this order."""
     import keras
+    import onnx
 
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "model.onnx"
         signature = [keras.InputSpec(shape=(None, *model.inputs[0].shape[1:]), dtype="uint8", name="pixels")]
         model.export(str(path), format="onnx", input_signature=signature, verbose=False)
-        return path.read_bytes()
+        return with_plain_names(onnx.load_model(path))

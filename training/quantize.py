@@ -50,10 +50,9 @@ def to_int8(graph: bytes, pixels: np.ndarray) -> bytes:
 
     The same graph and pixels give the same bytes on one machine.
     """
-    import onnx
     from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
 
-    model = onnx.load_model_from_string(_folded(graph))
+    model = _folded(graph)
     name = model.graph.input[0].name
 
     class Batches(CalibrationDataReader):  # type: ignore[misc]
@@ -76,7 +75,7 @@ def to_int8(graph: bytes, pixels: np.ndarray) -> bytes:
             weight_type=QuantType.QInt8,
             nodes_to_exclude=_outside(model.graph),
         )
-        return path.read_bytes()
+        return _with_used_domains(path)
 
 
 def predictions(graph: bytes, pixels: np.ndarray) -> np.ndarray:
@@ -92,8 +91,9 @@ def predictions(graph: bytes, pixels: np.ndarray) -> np.ndarray:
     return np.concatenate(parts)
 
 
-def _folded(graph: bytes) -> bytes:
+def _folded(graph: bytes) -> Any:
     """The graph with batch normalisation folded into convolutions and constants computed: standard operators still."""
+    import onnx
     import onnxruntime
 
     with tempfile.TemporaryDirectory() as folder:
@@ -103,7 +103,18 @@ def _folded(graph: bytes) -> bytes:
         options.optimized_model_filepath = str(path)
         options.log_severity_level = 3
         onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
-        return path.read_bytes()
+        return onnx.load_model(path)
+
+
+def _with_used_domains(path: Path) -> bytes:
+    """The file's graph without the domains that it imports and has no operator of."""
+    import onnx
+
+    model = onnx.load_model(path)
+    used = {node.domain for node in model.graph.node}
+    for entry in [entry for entry in model.opset_import if entry.domain not in used]:
+        model.opset_import.remove(entry)
+    return bytes(model.SerializeToString())
 
 
 def _outside(graph: Any) -> list[str]:

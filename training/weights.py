@@ -139,7 +139,7 @@ def _is_legacy(path: Path) -> bool:
 
 
 def from_imagenet(build: Callable[[], Any], name: str) -> Any:
-    """What ``build`` makes while Keras may fetch a file for it; its errors as ours.
+    """What ``build`` gives while Keras may fetch a file for it; its errors as ours.
 
     Keras checks the file against the hash that it knows, and keeps it in ~/.keras (or KERAS_HOME).
     """

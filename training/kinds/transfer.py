@@ -8,7 +8,7 @@ from typing import Any, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
-from training.backbones import BACKBONES, SMALLEST_SIDE
+from training.backbones import BACKBONES, SMALLEST_SIDE, checked_backbone
 from training.config import Options
 from training.kinds import Fitted, Job
 from training.network import NetworkConfig, OptimizerOptions
@@ -52,12 +52,7 @@ class Config(NetworkConfig):
     optimizer: OptimizerOptions = OptimizerOptions(learning_rate=1e-4)
     epochs: int | None = Field(default=10, ge=1, le=10_000)
 
-    @field_validator("backbone")
-    @classmethod
-    def _known(cls, value: str) -> str:
-        if value not in BACKBONES:
-            raise ValueError(f"there is no backbone {value!r}. Expected one of: {', '.join(BACKBONES)}")
-        return value
+    _backbone = field_validator("backbone")(checked_backbone)
 
     @model_validator(mode="after")
     def _large_enough(self) -> Self:
