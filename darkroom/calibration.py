@@ -8,11 +8,12 @@ from typing import Any
 
 import numpy as np
 
-from darkroom.metrics import EPSILON
+from darkroom.metrics import EPSILON, calibration_error
 from darkroom.statistics import wilson_interval
 
-BOUNDS = (0.05, 20.0)
+BOUNDS = (0.1, 20.0)
 FEWEST_IMAGES = 20
+_SMALLEST = float(np.finfo(np.float32).tiny)
 
 
 @dataclass(frozen=True)
@@ -43,7 +44,7 @@ def fit_temperature(
 ) -> Temperature:
     """The temperature with the lowest log loss on val (Guo et al. 2017, arXiv 1706.04599), where it is sure to help.
 
-    ``truth`` int[N], ``probabilities`` float[N, C]. T lies between 0.05 and 20; the search is
+    ``truth`` int[N], ``probabilities`` float[N, C]. T lies between 0.1 and 20; the search is
     bounded, and equal input gives an equal value. Two guards against too few images:
 
     - Targets are smoothed as Platt (1999) did: an image of a class with n images counts as (n + 1) / (n + C) of its
@@ -88,6 +89,23 @@ def fit_temperature(
             1.0, loss, loss, f"{value:g} would lower val's log loss by {loss - lower:.4f}, within its error {error:.4f}"
         )
     return Temperature(value, loss, lower, f"lowers val's log loss from {loss:.4f} to {lower:.4f}")
+
+
+def without_temperature(
+    truth: np.ndarray, probabilities: np.ndarray, labels: np.ndarray, temperature: float
+) -> dict[str, float | None]:
+    """``ece_before`` and ``log_loss_before`` of calibrated probabilities float[N, C], the temperature undone.
+
+    ``labels`` int[N] stay: a threshold on the calibrated probability calls the same images positive.
+    """
+    rows = np.arange(len(truth))
+    shares = np.maximum(np.asarray(probabilities, dtype=np.float64), _SMALLEST) ** temperature
+    raw = shares / shares.sum(axis=1, keepdims=True)
+    told = np.clip(raw[rows, truth], EPSILON, 1.0)
+    return {
+        "ece_before": calibration_error(raw[rows, labels], labels == truth),
+        "log_loss_before": float(-np.log(told).mean()) if len(truth) else None,
+    }
 
 
 @dataclass(frozen=True)

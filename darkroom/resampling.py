@@ -12,8 +12,8 @@ from darkroom.statistics import ranking_columns
 
 RESAMPLED = ("balanced_accuracy", "accuracy", "macro_f1", "roc_auc", "pr_auc", "log_loss", "ece")
 ROUNDS, FEWEST_ROUNDS = 1000, 300
-BUDGET_CELLS = 30_000_000
-"""Image draws of one bootstrap: more than 30,000 images get fewer rounds, so that it takes seconds."""
+BUDGET_CELLS = 50_000_000
+"""Draws of an image for one ranking: 50,000 images of two classes, or 5,000 of ten, still get every round."""
 ECE_BINS = 10
 
 
@@ -25,9 +25,10 @@ class Answers:
     labels: np.ndarray
 
 
-def rounds_for(images: int) -> int:
-    """How many resamples are drawn of so many images."""
-    return int(np.clip(BUDGET_CELLS // max(images, 1), FEWEST_ROUNDS, ROUNDS))
+def rounds_for(images: int, classes: int = 2) -> int:
+    """How many resamples are drawn of so many images, so that a model takes a second or so."""
+    rankings = len(ranking_columns(classes, None))
+    return int(np.clip(BUDGET_CELLS // max(images * rankings, 1), FEWEST_ROUNDS, ROUNDS))
 
 
 def resampled_metrics(
@@ -43,9 +44,10 @@ def resampled_metrics(
 
     Whole groups are drawn with replacement (cluster bootstrap: Field and Welsh 2007, doi
     10.1111/j.1467-9868.2007.00593.x). A resample that lacks a class has NaN where the metric is not defined.
-    ``truth`` int[N] with N >= 1. Equal arguments, equal results.
+    ``truth`` int[N] with N >= 1, and at least one model. Equal arguments, equal results.
     """
-    number = rounds_for(len(truth)) if rounds is None else rounds
+    classes = next(iter(models.values())).probabilities.shape[1]
+    number = rounds_for(len(truth), classes) if rounds is None else rounds
     prepared = {name: _Prepared(truth, answers, positive) for name, answers in models.items()}
     parts: dict[str, dict[str, list[np.ndarray]]] = {name: {m: [] for m in RESAMPLED} for name in models}
     for weights in _draws(len(truth), groups, number, seed):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -25,6 +26,8 @@ from spark_apps.rowfile import RowFile
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
 
+log = logging.getLogger(__name__)
+
 # A row an image with the place of its pixels.
 PLACES_SCHEMA = pa.schema(
     [
@@ -41,6 +44,7 @@ WRITTEN_SCHEMA = pa.schema(
         pa.field("path", pa.string(), nullable=False),  # of a file that was written, relative to the table
         pa.field("size", pa.int64(), nullable=False),  # bytes
         pa.field("rows", pa.int64(), nullable=False),
+        pa.field("reasons", pa.int64(), nullable=False),  # rows in which the feature found nothing
     ]
 )
 
@@ -138,6 +142,9 @@ def extract_features(
             }
             noted = {"fingerprint": {**origin, **options}, "code_digest": code_digest()}
             plan.table.commit(one.partition, files, noted, mode="append", after=one.commit_number)
+            empty = sum(row["reasons"] for row in written if row["feature"] == number)
+            told = f"; nothing was found in {empty:,} of them" if empty else ""
+            log.info("%s of %s images%s", one.feature.kind, f"{len(one.content_ids):,}", told)
 
 
 def places(plan: Extraction) -> list[dict[str, Any]]:
@@ -180,14 +187,13 @@ def write_features(wanted: DataFrame, plan: Extraction) -> DataFrame:
 
 
 def _writer(plan: Extraction) -> Callable[[Iterator[pa.RecordBatch]], Iterator[pa.RecordBatch]]:
-    features = [one.feature for one in plan.missing]
-    shapes = [one.transform.shape for one in plan.missing]
-    partitions = [one.partition for one in plan.missing]
+    # What a worker needs, and none of the plan's content_ids.
+    parts = [(one.feature, one.transform.shape, one.partition) for one in plan.missing]
     table, examples = plan.table, Table(plan.lake, examples_table(plan.dataset))
 
     def write_batches(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         one_thread()
-        open_files: dict[int, RowFile] = {}
+        open_files: dict[int, FeatureFile] = {}
         held, rows = ("", -1), pa.table({})
         for batch in batches:
             report = []
@@ -198,20 +204,35 @@ def _writer(plan: Extraction) -> Callable[[Iterator[pa.RecordBatch]], Iterator[p
                 content_id = rows["content_id"][place["row"]].as_py()
                 flat = np.frombuffer(rows["pixels"][place["row"]].as_buffer(), np.uint8)
                 for number in place["wanted"]:
-                    raw = features[number].extract(flat.reshape(shapes[number]))
-                    file = open_files.get(number)
-                    if file is None:
-                        file = open_files[number] = RowFile(table, partitions[number], binary="values")
-                    values, reason = features[number].to_bytes(raw), features[number].reason(raw)
-                    file.add({"content_id": content_id, "values": values, "reason": reason})
-                    if file.full:
-                        report.append({"feature": number, **open_files.pop(number).close()})
+                    feature, shape, partition = parts[number]
+                    if number not in open_files:
+                        open_files[number] = FeatureFile(number, feature, RowFile(table, partition, binary="values"))
+                    open_files[number].add(content_id, feature.extract(flat.reshape(shape)))
+                    if open_files[number].file.full:
+                        report.append(open_files.pop(number).close())
             if report:
                 yield pa.RecordBatch.from_pylist(report, schema=WRITTEN_SCHEMA)
-        last = [{"feature": number, **file.close()} for number, file in sorted(open_files.items())]
+        last = [file.close() for _, file in sorted(open_files.items())]
         yield pa.RecordBatch.from_pylist(last, schema=WRITTEN_SCHEMA)
 
     return write_batches
+
+
+class FeatureFile:
+    """One Parquet file of one feature."""
+
+    def __init__(self, number: int, feature: Feature, file: RowFile) -> None:
+        self.file = file
+        self._number, self._feature, self._reasons = number, feature, 0
+
+    def add(self, content_id: str, raw: np.ndarray) -> None:
+        reason = self._feature.reason(raw)
+        self._reasons += reason is not None
+        self.file.add({"content_id": content_id, "values": self._feature.to_bytes(raw), "reason": reason})
+
+    def close(self) -> dict[str, Any]:
+        """Writes the file; returns its row of WRITTEN_SCHEMA."""
+        return {"feature": self._number, "reasons": self._reasons, **self.file.close()}
 
 
 def _read_group(examples: Table, path: str, group: int) -> pa.Table:

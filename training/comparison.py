@@ -121,7 +121,7 @@ class Comparison:
             **{name: self.plan[name] for name in ("dataset", "version", "split_id", "model", "primary_metric")},
             "parent_run_id": self.plan["parent_run_id"],
             "level": LEVEL,
-            "bootstrap_rounds": rounds_for(images),
+            "bootstrap_rounds": rounds_for(images, len(self.best.test.info.classes)),
             "classes": list(self.best.test.info.classes),
             "challenger": self.challenger["config"],
             "sentence": self.sentence,
@@ -140,6 +140,8 @@ def measured_as_dict(measured: Measured) -> dict[str, Any]:
         bounds = measured.intervals[name]
         low, high = bounds if bounds else (None, None)
         metrics[name] = {"value": measured.metrics[name], "low": low, "high": high}
+    for name in ("ece_before", "log_loss_before"):
+        metrics[name] = {"value": measured.metrics[name], "low": None, "high": None}
     groups = len(np.unique(measured.groups))
     return {"metrics": metrics, "undefined": dict(measured.metrics["undefined"]), "groups": groups, **kept}
 

@@ -30,10 +30,9 @@ def comparison_page(comparison: Comparison) -> str:
     )
     _who_won(page, comparison)
     page.section("On test: images that no model has seen")
-    headers = ["config", METRIC_NAMES[metric], "95 % interval", *_others(metric).values()]
+    headers = ["config", f"{METRIC_NAMES[metric]} (95 % interval)", *_others(metric).values()]
     rows = [
-        [one.config, one.test.metrics[metric], parts.reach(one.test.intervals[metric])]
-        + [one.test.metrics[name] for name in _others(metric)]
+        [one.config, parts.with_interval(one.test, metric), *[one.test.metrics[name] for name in _others(metric)]]
         for one in entries
     ]
     page.table(headers, rows, colors=["#d55e00" if one is best else None for one in entries])
@@ -45,7 +44,7 @@ def comparison_page(comparison: Comparison) -> str:
     parts.class_table(page, {one.config: one.test for one in entries}, folded=len(entries) > 4)
     _cost(page, comparison)
     page.section("How sure the challenger may be")
-    parts.choices_part(page, test)
+    parts.choices_part(page, best.val, test)
     parts.reliability_part(page, test)
     parts.confusion_part(page, test)
     page.section("Slices of the challenger")
@@ -61,7 +60,9 @@ def comparison_page(comparison: Comparison) -> str:
 def _who_won(page: Page, comparison: Comparison) -> None:
     page.section("Which won")
     nearest = [one for one in comparison.compared if one.metric == comparison.metric]
-    page.callout("good" if any(one.real for one in nearest) else "note", comparison.sentence)
+    behind = any(one.real and (one.difference.value or 0) < 0 for one in nearest)
+    ahead = bool(nearest) and all(one.real and (one.difference.value or 0) > 0 for one in nearest)
+    page.callout("warning" if behind else "good" if ahead else "note", comparison.sentence)
     champion = comparison.champion
     if champion is not None:
         page.callout("note", champion.sentence or f"Against {champion.champion}: {champion.reason}")
@@ -73,13 +74,12 @@ def _who_won(page: Page, comparison: Comparison) -> None:
     page.bullets(notes_on(comparison))
     if nearest:
         title = f"{comparison.best.config} minus each other config: {METRIC_NAMES[comparison.metric]}"
-        page.table(parts.DIFFERENCE_HEADERS, parts.difference_rows(nearest), title=title)
+        parts.difference_table(page, nearest, title)
         others = [one for one in comparison.compared if one.metric != comparison.metric]
-        title = "The same by other metrics"
-        page.table(parts.DIFFERENCE_HEADERS, parts.difference_rows(others), title=title, folded=True)
+        parts.difference_table(page, others, "The same by other metrics", folded=True)
     if champion is not None and champion.compared:
         title = f"{comparison.best.config} minus {champion.champion}, {champion.images:,} images"
-        page.table(parts.DIFFERENCE_HEADERS, parts.difference_rows(champion.compared), title=title)
+        parts.difference_table(page, champion.compared, title)
 
 
 def _others(metric: str) -> dict[str, str]:
@@ -113,11 +113,10 @@ def _cost(page: Page, comparison: Comparison) -> None:
         "pixels in memory, decoding not counted, measured once on this machine. Time to train is the whole task."
     )
     page.table(
-        ["config", "kind", "time to train, s", "package", "images a second", METRIC_NAMES[metric], "on the line"],
+        ["config", "time to train, s", "package", "images a second", METRIC_NAMES[metric], "on the line"],
         [
             [
                 one.config,
-                one.result.get("kind"),
                 round(one.result["seconds"], 1),
                 None if one.package_bytes is None else byte_size(one.package_bytes),
                 None if one.images_per_second is None else round(one.images_per_second),

@@ -7,10 +7,10 @@ that only it has; what is here, every config has.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from darkroom.contract import stable_hash
 from darkroom.errors import InvalidRequest
@@ -22,10 +22,44 @@ CONFIG_FOLDER = Path(__file__).parent / "configs"
 PrimaryMetric = Literal["balanced_accuracy", "accuracy", "macro_f1", "roc_auc", "pr_auc"]
 
 
+AROUND_A_FIT = ("evaluate", "folds", "where", "search")  # options that change no single fit
+
+
 class Options(BaseModel):
     """A group of options: frozen, and an unknown one is an error."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Range(Options):
+    """Numbers from low to high; whole ones where the option is a whole number. ``log``: even over magnitudes."""
+
+    low: int | float = Field(allow_inf_nan=False)
+    high: int | float = Field(allow_inf_nan=False)
+    log: bool = False
+
+    @model_validator(mode="after")
+    def _is_a_range(self) -> Self:
+        if self.low >= self.high:
+            raise ValueError(f"low is {self.low:g} and high {self.high:g}; expected low below high")
+        if self.log and self.low <= 0:
+            raise ValueError(f"low is {self.low:g}; a range with log needs one above 0")
+        return self
+
+
+class Choices(Options):
+    """One of these."""
+
+    choices: tuple[Any, ...] = Field(min_length=2)
+
+
+class SearchOptions(Options):
+    """Trials of a config with other options; the one that is best on val is fitted, measured and packaged."""
+
+    space: dict[str, Range | Choices] = Field(min_length=1, description="Options by their dotted names.")
+    trials: int = Field(default=20, ge=1, le=1000, description="The first is the config as it stands.")
+    seconds: float | None = Field(default=None, gt=0, description="No trial begins after so many seconds of fitting.")
+    parallel: int = Field(default=1, ge=1, le=64, description="Trials that are chosen, and in Spark fitted, together.")
 
 
 class TrainingConfig(Options):
@@ -46,11 +80,23 @@ class TrainingConfig(Options):
     threshold: ThresholdAim = Field(
         default=BalancedAccuracyAim(), description="What the threshold of two classes is chosen for, on val."
     )
+    evaluate: Literal["holdout", "kfold"] = Field(
+        default="holdout", description="kfold: folds over all images say beside the test part how good the config is."
+    )
+    folds: int = Field(default=5, ge=2, le=20, description="How many, where evaluate is kfold.")
+    where: Literal["local", "spark"] = Field(
+        default="local", description="spark: each fit is a task of Spark, folds and trials side by side."
+    )
+    search: SearchOptions | None = Field(default=None, description="Tries other options first. docs/experiments.md.")
 
     @property
     def digest(self) -> str:
         """16 hex digits over every option."""
         return stable_hash(self.model_dump(mode="json"))
+
+    def once(self) -> Self:
+        """The config of a single fit: without what says how often, and where, it is fitted."""
+        return self.model_copy(update={name: type(self).model_fields[name].default for name in AROUND_A_FIT})
 
 
 def known_configs(folder: Path | None = None) -> list[str]:
@@ -86,4 +132,8 @@ def parse_config(content: dict[str, Any], name: str | None = None) -> TrainingCo
         raise InvalidRequest(f"The training config {told!r} is not valid. {faults}.") from error
     if name is not None and config.name != name:
         raise InvalidRequest(f"The training config {name}.yaml calls itself {config.name!r}. Expected {name!r}.")
+    if config.search is not None:
+        from training.space import check_space
+
+        check_space(config)
     return config

@@ -11,8 +11,8 @@ from training import page_parts as parts
 from training.comparison import Entry
 
 
-def config_page(plan: Mapping[str, Any], entry: Entry) -> str:
-    """One self-contained HTML page."""
+def config_page(plan: Mapping[str, Any], entry: Entry, pictures: Mapping[str, bytes]) -> str:
+    """One self-contained HTML page. ``pictures``: the charts of test as PNG, from ``training.packaging.figures_of``."""
     test, metric = entry.test, plan["primary_metric"]
     page = Page(
         f"{entry.config} on {plan['dataset']}", f"version {plan['version'][:12]}, split {plan['split_id'][:12]}"
@@ -27,18 +27,14 @@ def config_page(plan: Mapping[str, Any], entry: Entry) -> str:
         ]
     )
     page.section("Metrics")
-    parts.interval_table(page, {"test": test, "val": entry.val}, "With 95 % intervals", folded=False)
+    parts.metrics_of_parts(page, test, entry.val)
     for reason in sorted(f"{name}: {why}" for name, why in test.metrics["undefined"].items()):
         page.callout("note", f"Not defined on test: {reason}.")
     parts.class_table(page, {entry.config: test}, folded=False)
-    page.section("Curves")
-    parts.curves(page, [test], "test")
-    parts.confusion_part(page, test)
-    parts.confusion_part(page, entry.val)
+    page.section("Charts on test")
+    parts.drawn_part(page, test, pictures)
     page.section("How sure it may be")
-    parts.choices_part(page, test)
-    parts.reliability_part(page, test)
-    parts.reliability_part(page, entry.val)
+    parts.choices_part(page, entry.val, test)
     page.section("Slices")
     parts.slices_part(page, entry)
     page.section("Misclassified")

@@ -114,8 +114,8 @@ def _sentence(challenger: str, one: Compared, name: str, images: int, rivals: in
     many = f", counted as one of {rivals} comparisons" if rivals > 1 else ""
     p = f"p = {one.p_holm:.3f}" if (one.p_holm or 0) >= 0.001 else "p < 0.001"
     if one.real:
-        return f"{text}The difference is real at {LEVEL:.0%} ({p}{many}; {found.method})."
-    return f"{text}The two cannot be told apart at {LEVEL:.0%} ({p}{many}; {found.method})."
+        return f"{text}The difference is real at {LEVEL * 100:.0f} % ({p}{many}; {found.method})."
+    return f"{text}The two cannot be told apart at {LEVEL * 100:.0f} % ({p}{many}; {found.method})."
 
 
 def _reach(found: Difference) -> str:

@@ -27,7 +27,7 @@ from training.differences import compare, who_won
 from training.evaluation_runs import tell_mlflow
 from training.measured import Answered, Measured, answered, measure_part, predictions_path
 from training.mistakes import Mistake, worst_mistakes
-from training.packaging import THREADS
+from training.packaging import THREADS, figures_of
 from training.policy import gate_policy
 from training.scoring import image_rows, slices_in
 from training.slices import group_sizes, slices_on
@@ -51,11 +51,12 @@ def evaluate_configs(lake: Storage, plan: dict[str, Any], results: Sequence[dict
     folder = training_reports(plan["model"], plan["parent_run_id"])
     comparison = _compare(lake, plan, complete, challenger, folder)
     log.info("%s", comparison.sentence)
-    page = _report(lake, folder, comparison)
+    pictures = {one.config: _pictures(one.test) for one in comparison.entries}
+    page = _report(lake, folder, comparison, pictures)
     told = {part: {one.config: _small(getattr(one, part)) for one in comparison.entries} for part in ("val", "test")}
     summary = {"challenger": challenger, "sentence": comparison.sentence, **told}
     lake.write(f"{folder}/summary.json", json.dumps(summary, indent=1, sort_keys=True, ensure_ascii=False).encode())
-    tell_mlflow(lake, folder, comparison)
+    tell_mlflow(lake, folder, comparison, pictures)
     return {
         "plan": plan,
         "challenger": challenger,
@@ -109,11 +110,18 @@ def _compare(
     return Comparison(plan, challenger, best_first(entries, metric), compared, sentence, champion)
 
 
-def _report(lake: Storage, folder: str, comparison: Comparison) -> str:
+def _pictures(test: Measured) -> dict[str, bytes]:
+    return figures_of("test", test.info, test.metrics, test.truth, test.probabilities)
+
+
+def _report(lake: Storage, folder: str, comparison: Comparison, pictures: Mapping[str, Mapping[str, bytes]]) -> str:
     """Writes the page, a page a config, and the JSON; returns the page's path."""
     page = f"{folder}/index.html"
     for entry in comparison.entries:
-        lake.write(f"{folder}/configs/{entry.config}.html", config_page(comparison.plan, entry).encode())
+        lake.write(
+            f"{folder}/configs/{entry.config}.html",
+            config_page(comparison.plan, entry, pictures[entry.config]).encode(),
+        )
     content = json.dumps(comparison.as_dict(), indent=1, sort_keys=True, ensure_ascii=False, allow_nan=False)
     lake.write(f"{folder}/comparison.json", content.encode())
     lake.write(page, comparison_page(comparison).encode())
@@ -174,11 +182,5 @@ def _parquet(table: pa.Table) -> bytes:
 def _small(measured: Measured) -> dict[str, Any]:
     """The numbers that go through XCom."""
     kept = {name: value for name, value in measured.metrics.items() if name != "confusion"}
-    bounds = {name: list(found) if found else None for name, found in measured.intervals.items()}
-    first = bounds["balanced_accuracy"]
-    return {
-        **kept,
-        "intervals": bounds,
-        "balanced_accuracy_interval": first,
-        "milliseconds": measured.milliseconds,
-    }
+    bounds = {f"{name}_interval": list(found) if found else None for name, found in measured.intervals.items()}
+    return {**kept, **bounds, "milliseconds": measured.milliseconds}

@@ -12,12 +12,13 @@ from training.comparison import Comparison, Entry, measured_as_dict
 from training.data import read_split
 from training.datasets import log_datasets
 from training.measured import Measured
-from training.packaging import figures_of
 
 PARTS = ("train", "val", "test")
 
 
-def tell_mlflow(lake: Storage, folder: str, comparison: Comparison) -> None:
+def tell_mlflow(
+    lake: Storage, folder: str, comparison: Comparison, pictures: Mapping[str, Mapping[str, bytes]]
+) -> None:
     """A child run gets its test metrics with intervals, plots, page and figures; the parent gets the comparison."""
     plan, best = comparison.plan, comparison.best
     parent = plan["parent_run_id"]
@@ -27,9 +28,7 @@ def tell_mlflow(lake: Storage, folder: str, comparison: Comparison) -> None:
         for entry in comparison.entries:
             run_id = entry.result["run_id"]
             tracking.log_step(client, run_id, 0, numbers_of(entry))
-            test = entry.test
-            pictures = figures_of("test", test.info, test.metrics, test.truth, test.probabilities)
-            tracking.log_figures(run_id, pictures)
+            tracking.log_figures(run_id, pictures[entry.config])
             page = lake.read(f"{folder}/configs/{entry.config}.html").decode()
             client.log_text(run_id, page, "evaluation.html")
             client.log_text(run_id, _json(entry), "evaluation.json")

@@ -12,9 +12,10 @@ import numpy as np
 from darkroom.errors import InvalidRequest
 from training.backbones import BACKBONES
 from training.data import Examples
-from training.keras_engine import OnEpoch, Trained, fit_members, later_epochs, train_network
+from training.keras_engine import OnEpoch, Trained, train_network
 from training.kinds import Fitted, Job
 from training.kinds.transfer import Config, network
+from training.members import fit_members, later_epochs
 from training.network import NetworkConfig
 from training.weights import IMAGENET, fetched, fill, from_imagenet
 
@@ -41,10 +42,10 @@ def fit_top(job: Job) -> Fitted:
         log.info("The head is trained on the frozen features of %s.", config.backbone)
         if config.head.augmented:
             build = partial(_frozen, config, weights, len(start.layers))
-            model, history, best, seconds = train_network(_head_config(config), build, *parts, seed, on_epoch)
+            model, history, best, seconds = train_network(_head_config(config), build, *parts, seed, on_epoch, job.team)
         else:
             head, history, best, seconds = train_network(
-                _head_config(config), partial(_head, config), *parts, seed, on_epoch
+                _head_config(config), partial(_head, config), *parts, seed, on_epoch, job.team
             )
             model = _frozen(config, weights, 0, train.pixels.shape[1:], len(train.classes), seed)
             model.get_layer(_HEAD).set_weights(head.get_layer(_HEAD).get_weights())
@@ -53,7 +54,7 @@ def fit_top(job: Job) -> Fitted:
         log.info("Fine-tuning from %s on, layer %d of %d.", start.layers[first].name, first + 1, len(start.layers))
         build = partial(_frozen, config, model.get_weights(), first)
         later = later_epochs(on_epoch, len(history))
-        tuned, more, best_tuned, more_seconds = train_network(config, build, train, val, seed, later)
+        tuned, more, best_tuned, more_seconds = train_network(config, build, train, val, seed, later, job.team)
         if more[best_tuned - 1]["val_loss"] < history[best - 1]["val_loss"]:
             model, best = tuned, len(history) + best_tuned
         else:

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Mapping
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +26,8 @@ from darkroom.thresholds import check_aim
 from training import receipts
 from training.config import known_configs, load_config
 from training.data import class_names, read_split
-from training.kinds import Job, fit, kind_of
+from training.kinds import Job, kind_of
+from training.placement import Unit, placed
 from training.policy import gate_policy
 
 log = logging.getLogger(__name__)
@@ -91,7 +92,7 @@ def plan(lake: Storage, request: dict[str, Any], now: datetime | None = None) ->
                 {
                     "name": config.name,
                     "kind": config.kind,
-                    "runs_in": kind_of(config.kind).RUNS_IN,
+                    "runs_in": "spark" if config.where == "spark" else kind_of(config.kind).RUNS_IN,
                     "transform": config.transform.model_dump(mode="json"),
                     "seed": seed,
                     "key": key,
@@ -139,11 +140,16 @@ def _why_not_now(lake: Storage, model: str, asker: Asker, run: str, now: datetim
 def train(lake: Storage, task: dict[str, Any]) -> dict[str, Any]:
     """Trains one config of a plan: an MLflow run around its kind's fit, the package, metrics on val, a receipt.
 
+    Where the config asks for a search or for k-fold, these come first, each trial and fold in a run of its own below
+    that run.
+
     A run that died before is marked FAILED and named in ``retry_of``. Trained before: the earlier result is returned.
     """
-    from training import tracking
-    from training.packaging import build_package
+    from training import crossval, tracking
+    from training.fitting import fit_package
+    from training.nested import Nested
     from training.registry import log_package
+    from training.search import search
 
     started = time.monotonic()
     config = load_config(task["name"])
@@ -160,16 +166,25 @@ def train(lake: Storage, task: dict[str, Any]) -> dict[str, Any]:
             **_run_tags(task, config.transform.hash),
         )
         log.info("MLflow run %s", tracking.run_page(task["experiment_id"], run_id) or run_id)
-        with tracking.active(run_id):
+        tags = {**_run_tags(task, config.transform.hash), "darkroom.config": config.name}
+        nested = Nested(client, task["experiment_id"], run_id, tags)
+        with tracking.active(run_id), placed(config) as place:
+            searched = None
+            if config.search is not None:
+                config, searched = search(lake, task, config, place, nested)
             tracking.log_parameters(client, run_id, config.model_dump(mode="json") | {"seed": task["seed"]})
+            kfold = None
+            if config.evaluate == "kfold":
+                kfold = crossval.estimate(lake, task, config, place, nested)
             split = read_split(lake, task["dataset"], task["split_id"])
-
-            def on_step(step: int, values: Mapping[str, float]) -> None:
-                tracking.log_step(client, run_id, step, values)
-
-            fitted = fit(Job(lake, task["dataset"], split, config, task["seed"], on_step))
-            built = build_package(lake, task, config, fitted)
-            tracking.log_step(client, run_id, 0, built.metrics("val_") | dict(fitted.facts))
+            on_step = nested.steps_to(run_id)
+            job = Job(lake, task["dataset"], split, config, task["seed"])
+            unit = Unit(0, job.telling(on_step) if place.live else job, partial(fit_package, task))
+            [(_, made)] = place.run([unit])
+            for step, values in () if place.live else made.steps:
+                on_step(step, values)
+            built = made.built
+            tracking.log_step(client, run_id, 0, built.metrics("val_") | made.facts)
             tracking.log_figures(run_id, built.figures("val"))
             model_id = log_package(lake, built.path, built.package_id)
     result = {
@@ -182,6 +197,9 @@ def train(lake: Storage, task: dict[str, Any]) -> dict[str, Any]:
         "threshold": built.info.threshold,
         "options": config.model_dump(mode="json"),
         "val": {name: built.val[name] for name in ("count", *_SHOWN)},
+        "kfold": kfold,
+        "search": searched,
+        **({"page": kfold["page"]} if kfold else {}),
         "seconds": round(time.monotonic() - started, 3),
         "key": task["key"],
         "mlflow_url": tracking.run_page(task["experiment_id"], run_id),

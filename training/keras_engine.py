@@ -19,57 +19,16 @@ from training.augment import augment_batch, mixed, random_changes
 from training.batch_norm import STATISTICS_IMAGES, settle_statistics
 from training.data import Examples
 from training.graph_names import with_plain_names
-from training.kinds import Fitted, Job
 from training.network import AugmentationOptions, NetworkConfig
-from training.quantize import quantized
+from training.team import ALONE, Team, averaging
 
 log = logging.getLogger(__name__)
 
 READ_AHEAD = 8  # batches
-SEED_STEP = 1_000_003  # between the members of one config
 OnEpoch = Callable[[int, Mapping[str, float]], None]
 Build = Callable[[tuple[int, ...], int, int], Any]
 Trained = tuple[Any, list[dict[str, float]], int, float]
 """A keras.Model, the metrics of each epoch (1 ..), the epoch that was kept, and the seconds it took."""
-TrainOne = Callable[[int, OnEpoch], Trained]
-
-
-def fit_network(job: Job, build: Build) -> Fitted:
-    """Trains what ``build`` makes on the job's train and val, and hands it over as an ONNX graph."""
-    train, val = job.examples("train"), job.examples("val")
-    return fit_members(
-        job, lambda seed, on_epoch: train_network(job.config, build, train, val, seed, on_epoch), train, val
-    )
-
-
-def fit_members(job: Job, train_one: TrainOne, train: Examples, val: Examples) -> Fitted:
-    """Trains as many members as the config says, and hands over their mean as an ONNX graph of as many bits.
-
-    Each member has its own seed. Their mean knows better how sure it may be than any of them, above all of images
-    unlike those of training (Lakshminarayanan et al. 2017, arXiv 1612.01474).
-    """
-    members: list[Any] = []
-    history: list[dict[str, float]] = []
-    facts: dict[str, float] = {"fit_seconds": 0.0}
-    for number in range(job.config.members):
-        if job.config.members > 1:
-            log.info("Member %d of %d", number + 1, job.config.members)
-        seed = job.seed + SEED_STEP * number
-        later = later_epochs(job.on_step, len(history))
-        model, rows, best_epoch, seconds = train_one(seed, later)
-        facts["fit_seconds"] += seconds
-        facts["best_epoch"] = len(history) + best_epoch
-        members.append(model)
-        history += rows
-    facts["parameters"] = sum(model.count_params() for model in members)
-    graph = to_onnx(members[0] if len(members) == 1 else mean_of(members))
-    graph, measured = quantized(job, graph, train, val)
-    return Fitted(graph, {**facts, **measured}, history)
-
-
-def later_epochs(on_epoch: OnEpoch, epochs: int) -> OnEpoch:
-    """The same for a training that comes after that many epochs."""
-    return lambda epoch, row: on_epoch(epochs + epoch, row)
 
 
 def mean_of(members: Sequence[Any]) -> Any:
@@ -85,7 +44,13 @@ def mean_of(members: Sequence[Any]) -> Any:
 
 
 def train_network(
-    config: NetworkConfig, build: Build, train: Examples, val: Examples, seed: int, on_epoch: OnEpoch | None = None
+    config: NetworkConfig,
+    build: Build,
+    train: Examples,
+    val: Examples,
+    seed: int,
+    on_epoch: OnEpoch | None = None,
+    team: Team = ALONE,
 ) -> Trained:
     """Fits a network to ``train`` and keeps the weights with the lowest loss on ``val``.
 
@@ -93,6 +58,7 @@ def train_network(
     Returns it trained, the metrics of each epoch (1 ..), the epoch that was kept, and the seconds it took.
     The loss on val weighs every class alike, as training does where classes are rebalanced. ``on_epoch`` receives
     the epoch's number (from 1) and its metrics. The same inputs and seed give the same weights on one machine.
+    Each worker of a ``team`` calls this with the same arguments and gets the same weights.
     """
     import keras
     import tensorflow as tf
@@ -110,7 +76,7 @@ def train_network(
     steps = max(1, round(shown / config.batch_size))
     epochs = config.epochs_for(shown)
     fast.compile(
-        optimizer=_optimizer(config, steps * epochs),
+        optimizer=_optimizer(config, steps * epochs, team),
         loss=keras.losses.CategoricalCrossentropy(label_smoothing=config.optimizer.label_smoothing),
         jit_compile=False,  # XLA is slower for small convolutions on CPUs
     )
@@ -120,10 +86,10 @@ def train_network(
     )
     # Val is measured, and weights are kept, with the running average swapped in.
     averaged = [keras.callbacks.SwapEMAWeights(swap_on_epoch=True)] if config.optimizer.averaging else []
-    watcher = _watcher(config, exact, epochs, _some(train.pixels, seed), val, on_epoch)
+    watcher = _watcher(config, exact, epochs, _some(train.pixels, seed), val, on_epoch, team)
     started = time.monotonic()
     fast.fit(
-        training_dataset(config, train, seed, steps),
+        training_dataset(config, train, seed, steps, team),
         epochs=epochs,
         steps_per_epoch=steps,
         shuffle=False,  # the dataset shuffles
@@ -170,7 +136,7 @@ def _policy(precision: str) -> Iterator[None]:
         keras.config.set_dtype_policy(before)
 
 
-def training_dataset(config: NetworkConfig, train: Examples, seed: int, steps: int) -> Any:
+def training_dataset(config: NetworkConfig, train: Examples, seed: int, steps: int, team: Team = ALONE) -> Any:
     """An endless tf.data.Dataset of (pixels, one-hot truth, weight) batches, augmented and read ahead.
 
     Each epoch shows every image ``copies`` times in a new order. A batch is one gather from one array and is
@@ -184,12 +150,14 @@ def training_dataset(config: NetworkConfig, train: Examples, seed: int, steps: i
 
     def batches() -> Iterator[tuple[np.ndarray, ...]]:
         rng = np.random.default_rng([seed, 1])
+        own = rng if team.size == 1 else np.random.default_rng([seed, 1, team.rank])  # all draw the same order
         pool = np.repeat(np.arange(len(train)), train.copies)
         while True:
             order = rng.permutation(pool)
-            for chosen in np.array_split(order, steps):
-                batch = train.pixels[chosen], one_hot[train.truth[chosen]], weight[chosen]
-                yield batch if config.augmentation is None else _changed(config.augmentation, *batch, rng)
+            for batch in np.array_split(order, steps):
+                mine, factor = team.share(batch)
+                shown = train.pixels[mine], one_hot[train.truth[mine]], factor * weight[mine]
+                yield shown if config.augmentation is None else _changed(config.augmentation, *shown, own)
 
     signature = (
         tf.TensorSpec((None, *shape), train.pixels.dtype),
@@ -206,7 +174,7 @@ def _changed(
     return mixed(augment_batch(pixels, changes), truth, weight, options.mixup, rng)
 
 
-def _optimizer(config: NetworkConfig, total: int) -> Any:
+def _optimizer(config: NetworkConfig, total: int, team: Team) -> Any:
     import keras
 
     warmup = int(total * config.optimizer.warmup_share)
@@ -220,7 +188,7 @@ def _optimizer(config: NetworkConfig, total: int) -> Any:
     options = {"weight_decay": config.optimizer.weight_decay, "clipnorm": 1.0}
     if config.optimizer.averaging:
         options |= {"use_ema": True, "ema_momentum": config.optimizer.averaging}
-    optimizer = keras.optimizers.AdamW(rate, **options)
+    optimizer = averaging(keras.optimizers.AdamW, team)(rate, **options)
     optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
     return optimizer
 
@@ -232,7 +200,13 @@ def _some(pixels: np.ndarray, seed: int) -> np.ndarray:
 
 
 def _watcher(
-    config: NetworkConfig, exact: Any, epochs: int, seen: np.ndarray, val: Examples, on_epoch: OnEpoch | None
+    config: NetworkConfig,
+    exact: Any,
+    epochs: int,
+    seen: np.ndarray,
+    val: Examples,
+    on_epoch: OnEpoch | None,
+    team: Team,
 ) -> Any:
     """The callback that measures val with the network ``exact``, tells the log, keeps the best weights and stops."""
     import keras
@@ -283,6 +257,7 @@ def _watcher(
             elif config.max_seconds and time.monotonic() - self.started > config.max_seconds:
                 log.info("The time for training (%.0f s) is over: stopped.", config.max_seconds)
                 self.model.stop_training = True
+            self.model.stop_training = team.as_the_first_says(self.model.stop_training)
 
         def _tell(self, epoch: int, row: Mapping[str, float], better: bool) -> None:
             left = (time.monotonic() - self.started) / epoch * (epochs - epoch)

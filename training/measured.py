@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from darkroom.calibration import without_temperature
 from darkroom.metrics import predict_labels, score
 from darkroom.model import PackageInfo
 from darkroom.resampling import Answers, interval_of, resampled_metrics
@@ -89,6 +90,7 @@ def measure_part(part: str, truth: np.ndarray, groups: np.ndarray, answers: Mapp
     for name, one in answers.items():
         info = one.info
         metrics = score(truth, one.probabilities, info.classes, info.positive_class, info.threshold)
+        metrics |= without_temperature(truth, one.probabilities, one.labels, info.temperature)
         # A metric that is not defined on the images has no interval, though some resamples may define it.
         bounds = {m: None if metrics[m] is None else interval_of(values, LEVEL) for m, values in drawn[name].items()}
         found.append(Measured(name, part, one, metrics, truth, groups, bounds, drawn[name]))

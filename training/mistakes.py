@@ -28,7 +28,7 @@ class Mistake:
 
     @property
     def caption(self) -> str:
-        return f"{self.said} {self.score:.3f}, is {self.truth}. {self.path or self.content_id[:12]}"
+        return f"{self.said} {self.score:.3f}, is {self.truth}. {self.path.rpartition('/')[2] or self.content_id[:12]}"
 
 
 def worst_mistakes(answers: Answered, examples: Examples, paths: Sequence[str], most: int = MOST) -> list[Mistake]:

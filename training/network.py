@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from training.config import Options, TrainingConfig
 
-EPOCHS = (8, 60)  # fewest and most, where a config leaves them open
+EPOCHS = (10, 150)  # fewest and most, where a config leaves them open
 
 
 class AugmentationOptions(Options):
@@ -56,8 +56,10 @@ class NetworkConfig(TrainingConfig):
     augmentation: AugmentationOptions | None = Field(default=AugmentationOptions(), description="null: none at all.")
     optimizer: OptimizerOptions = OptimizerOptions()
     early_stopping: EarlyStoppingOptions = EarlyStoppingOptions()
-    epochs: int | None = Field(default=None, ge=1, le=10_000, description="None: as many as images_shown allows.")
-    images_shown: int = Field(default=400_000, ge=1, description="Decides epochs: 8 at least, 60 at most.")
+    epochs: int | None = Field(default=None, ge=1, le=10_000, description="Left out: as many as images_shown allows.")
+    images_shown: int = Field(
+        default=250_000, ge=1, description="In all epochs together, where epochs are left out: from 10 to 150 of them."
+    )
     precision: Literal["auto", "float32", "bfloat16"] = Field(
         default="auto",
         description="In training. auto: bfloat16 where the CPU multiplies it natively.",
@@ -69,6 +71,19 @@ class NetworkConfig(TrainingConfig):
         description="int8: the package's weights and activations in 8 bits; faster, a little less exact.",
     )
     max_seconds: float | None = Field(default=None, gt=0, description="Training ends after the epoch that passes this.")
+    workers: int = Field(
+        default=1, ge=1, le=64, description="Tasks of Spark that train one network together; needs where: spark."
+    )
+
+    @model_validator(mode="after")
+    def _workers_have_work(self) -> Self:
+        if self.workers > 1 and self.where != "spark":
+            raise ValueError(f"workers: {self.workers} needs where: spark; in one process there is one worker")
+        if self.batch_size < 4 * self.workers:
+            raise ValueError(
+                f"a batch of {self.batch_size} images is too small for {self.workers} workers; expected at least 4 each"
+            )
+        return self
 
     def epochs_for(self, shown: int) -> int:
         """How many epochs of that many images each are trained at most."""

@@ -8,11 +8,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 
-from darkroom.calibration import Temperature, calibrated, fit_temperature
+from darkroom.calibration import Temperature, calibrated, fit_temperature, without_temperature
 from darkroom.codedigest import code_digest
 from darkroom.metrics import flat_metrics, predict_labels, score
-from darkroom.model import PackageInfo, load_package, pack, write_package
+from darkroom.model import Model, PackageInfo, load_package, pack, write_package
 from darkroom.storage import Storage
 from darkroom.thresholds import find_threshold
 from training.config import TrainingConfig
@@ -49,9 +50,29 @@ class Built:
         return figures_of(part, self.info, self.val, self.truth, self.probabilities)
 
 
+@dataclass(frozen=True)
+class Assembled:
+    """A model as its package has it, which is not written yet: what is chosen on val is chosen, and measured."""
+
+    info: PackageInfo
+    model: Model
+    val: Examples
+    probabilities: np.ndarray  # float32[N, classes], of val
+
+
 def build_package(lake: Storage, task: Mapping[str, Any], config: TrainingConfig, fitted: Fitted) -> Built:
     """Chooses temperature and threshold on val, measures, and writes the package with what drift is measured from."""
     split = read_split(lake, task["dataset"], task["split_id"])
+    made = assemble(lake, task, config, fitted, split)
+    reference = val_reference(lake, made.model, made.info, split, made.val, made.probabilities)
+    path, package_id = write_package(lake, task["model"], made.info, fitted.graph, reference)
+    return Built(path, package_id, made.info, made.info.metrics, made.val.truth, made.probabilities)
+
+
+def assemble(
+    lake: Storage, task: Mapping[str, Any], config: TrainingConfig, fitted: Fitted, split: pa.Table
+) -> Assembled:
+    """Chooses on the val of a split, or of a fold, and measures there; nothing is written."""
     val = read_examples(lake, task["dataset"], split, "val", config.transform)
     classes = val.classes
     positive = None
@@ -86,13 +107,11 @@ def build_package(lake: Storage, task: Mapping[str, Any], config: TrainingConfig
             log.warning("%s: the aim of the threshold is not reached on val. %s", config.name, notes[-1])
     log.info("%s: %s", config.name, " ".join(notes))
     measured = score(val.truth, probabilities, classes, positive, threshold)
-    before = score(val.truth, raw, classes, positive, threshold)
-    measured |= {"ece_before": before["ece"], "log_loss_before": before["log_loss"]}
+    labels = predict_labels(probabilities, None if positive is None else classes.index(positive), threshold)
+    measured |= without_temperature(val.truth, probabilities, labels, temperature.value)
     chosen = {"temperature": temperature.value, "threshold": threshold, "metrics": measured, "notes": tuple(notes)}
     info = info.model_copy(update=chosen)
-    reference = val_reference(lake, model, info, split, val, probabilities)
-    path, package_id = write_package(lake, task["model"], info, fitted.graph, reference)
-    return Built(path, package_id, info, measured, val.truth, probabilities)
+    return Assembled(info, load_package(lake, pack(info, fitted.graph), threads=THREADS), val, probabilities)
 
 
 def _temperature(config: TrainingConfig, val: Examples, raw: np.ndarray) -> Temperature:

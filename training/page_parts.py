@@ -8,7 +8,7 @@ import numpy as np
 
 from darkroom.figures import svg
 from darkroom.html import Page, number, plural
-from darkroom.metrics import METRIC_NAMES, calibration_error
+from darkroom.metrics import METRIC_NAMES
 from darkroom.palette import class_colors
 from training.comparison import Entry
 from training.curves import pr_figure, reliability_figure, roc_figure
@@ -28,17 +28,25 @@ def reach(bounds: Sequence[float] | None) -> str | None:
 def interval_table(page: Page, rows: Mapping[str, Measured], title: str, *, folded: bool) -> None:
     """Every headline metric of each row with its interval."""
     cells = [
-        [name, *[_with_interval(one, metric) for metric in METRIC_NAMES], one.metrics["count"]]
+        [name, *[with_interval(one, metric) for metric in METRIC_NAMES], one.metrics["count"]]
         for name, one in rows.items()
     ]
     page.table(["", *METRIC_NAMES.values(), "images"], cells, title=title, folded=folded)
 
 
-def _with_interval(measured: Measured, metric: str) -> str | None:
+def with_interval(measured: Measured, metric: str) -> str | None:
+    """A metric and its interval as text."""
     value, bounds = measured.metrics[metric], measured.intervals[metric]
     if value is None:
         return None
     return f"{value:.3f}" + (f" ({bounds[0]:.3f} to {bounds[1]:.3f})" if bounds else "")
+
+
+def metrics_of_parts(page: Page, *measured: Measured) -> None:
+    """Every headline metric of one config, a column a part."""
+    rows = [[told, *[with_interval(one, metric) for one in measured]] for metric, told in METRIC_NAMES.items()]
+    rows.append(["images", *[f"{one.metrics['count']:,}" for one in measured]])
+    page.table(["metric (95 % interval)", *[one.part for one in measured]], rows)
 
 
 def class_table(page: Page, rows: Mapping[str, Measured], *, folded: bool) -> None:
@@ -69,21 +77,41 @@ def curves(page: Page, measured: Sequence[Measured], part: str) -> None:
 
 def confusion_part(page: Page, measured: Measured) -> None:
     chart = confusion_figure(measured.metrics["confusion"], measured.info.classes)
-    alt = f"Confusion matrix, rows true: {measured.metrics['confusion']}"
-    page.figure(svg(chart), f"{measured.config} on {measured.part}: true against predicted", alt, half=True)
+    page.figure(svg(chart), f"{measured.config}: true against predicted", _confusion_alt(measured), half=True)
 
 
 def reliability_part(page: Page, measured: Measured) -> None:
-    right = measured.labels == measured.truth
-    scores = measured.answers.scores
-    chart = reliability_figure(scores, right)
-    alt = f"Reliability diagram, calibration error {number(calibration_error(scores, right))}"
-    page.figure(svg(chart), f"{measured.config} on {measured.part}: how right where how sure", alt, half=True)
+    chart = reliability_figure(measured.answers.scores, measured.labels == measured.truth)
+    title = f"{measured.config} on {measured.part}: how right where how sure"
+    page.figure(svg(chart), title, _reliability_alt(measured), half=True)
 
 
-def choices_part(page: Page, measured: Measured) -> None:
-    """What was chosen on val."""
-    page.bullets(measured.info.notes)
+def drawn_part(page: Page, measured: Measured, pictures: Mapping[str, bytes]) -> None:
+    """The four charts of one config that were drawn for MLflow (``training.packaging.figures_of``)."""
+    part = measured.part
+    page.figure(pictures[f"roc_{part}.png"], "How well it ranks", "ROC curve", half=True)
+    page.figure(pictures[f"pr_{part}.png"], "What a higher recall costs", "Precision-recall curve", half=True)
+    page.figure(pictures[f"confusion_{part}.png"], "What it takes for what", _confusion_alt(measured), half=True)
+    page.figure(pictures[f"reliability_{part}.png"], "How right where how sure", _reliability_alt(measured), half=True)
+
+
+def _confusion_alt(measured: Measured) -> str:
+    return f"Confusion matrix, rows true: {measured.metrics['confusion']}"
+
+
+def _reliability_alt(measured: Measured) -> str:
+    return f"Reliability diagram, calibration error {number(measured.metrics['ece'])}"
+
+
+def choices_part(page: Page, *measured: Measured) -> None:
+    """What was chosen on val, and what the temperature did on each part."""
+    page.bullets(measured[0].info.notes)
+    rows = [
+        [one.part, *[one.metrics[name] for name in ("ece_before", "ece", "log_loss_before", "log_loss")]]
+        for one in measured
+    ]
+    headers = ["part", "calibration error before", "after", "log loss before", "after"]
+    page.table(headers, rows, title="What the temperature did")
 
 
 def slices_part(page: Page, entry: Entry) -> None:
@@ -120,9 +148,9 @@ def mistakes_part(page: Page, entry: Entry) -> None:
     page.gallery("Most confidently wrong", [(one.picture, one.caption) for one in entry.mistakes])
 
 
-def difference_rows(compared: Sequence[Compared]) -> list[list[object]]:
-    """One row a rival and metric: the difference, its interval, p as it is and corrected, and the answer."""
-    return [
+def difference_table(page: Page, compared: Sequence[Compared], title: str, *, folded: bool = False) -> None:
+    """A row a rival and metric: the difference, its interval, p as it is and corrected, and the answer."""
+    rows = [
         [
             one.rival,
             METRIC_NAMES[one.metric],
@@ -130,17 +158,18 @@ def difference_rows(compared: Sequence[Compared]) -> list[list[object]]:
             None if one.difference.low is None else f"{one.difference.low:+.3f} to {one.difference.high:+.3f}",
             _p(one.difference.p),
             _p(one.p_holm),
-            "–" if one.real is None else "real" if one.real else "cannot be told",
+            None if one.real is None else "real" if one.real else "not shown",
             one.difference.method + (f": {one.difference.reason}" if one.difference.reason else ""),
         ]
         for one in compared
     ]
+    headers = ["against", "metric", "difference", "95 % interval", "p", "p by Holm", "answer", "method"]
+    if len({one.metric for one in compared}) == 1:  # the title names it
+        headers, rows = [headers[0], *headers[2:]], [[row[0], *row[2:]] for row in rows]
+    page.table(headers, rows, title=title, folded=folded)
 
 
 def _p(value: float | None) -> str | None:
     if value is None or not np.isfinite(value):
         return None
     return "under 0.001" if value < 0.001 else f"{value:.3f}"
-
-
-DIFFERENCE_HEADERS = ["against", "metric", "difference", "95 % interval", "p", "p by Holm", "answer", "method"]

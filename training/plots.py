@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from matplotlib.ticker import NullFormatter
+from matplotlib.ticker import LogLocator, NullFormatter
 
 from darkroom.figures import GRID, INK, new_figure, plain, tidy
 
@@ -68,9 +68,10 @@ def pareto_figure(
     speeds = [speed for speed, _, _ in points.values()]
     if speeds:
         axes.set_xlim(min(speeds) / 1.5, max(speeds) * 2.2)
-    axes.xaxis.set_minor_formatter(NullFormatter())
     axes.set_xlabel("images a second")
     axes.set_ylabel(f"{quality} on test")
+    axes.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+    axes.xaxis.set_minor_formatter(NullFormatter())
     tidy(axes, grid="both", x_numbers=True)
     _name_points(figure, points, [name for name in points if len(points) <= NAMED_POINTS or name in {*front, chosen}])
     return figure

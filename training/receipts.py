@@ -32,6 +32,15 @@ def keep_training(lake: Storage, model: str, key: str, result: dict[str, Any]) -
     _keep(lake, model, key, result)
 
 
+def find_trial(lake: Storage, model: str, key: str) -> dict[str, Any] | None:
+    """What came of a trial of a search before; None where there was none."""
+    return _find(lake, model, key)
+
+
+def keep_trial(lake: Storage, model: str, key: str, result: dict[str, Any]) -> None:
+    _keep(lake, model, key, result)
+
+
 def find_gate(lake: Storage, model: str, key: str) -> dict[str, Any] | None:
     """What the gate returned for these trainings before; None where it did not, or where its page is gone."""
     found = _find(lake, model, key)

@@ -150,7 +150,7 @@ def metric_name(name: str) -> str:
 
 
 def end_running(client: MlflowClient, parent_run_id: str) -> list[str]:
-    """Ends the parent and every child of it that is still RUNNING; returns their ids.
+    """Ends the parent and everything below it that is still RUNNING; returns their ids.
 
     Children that still run at the end died: they become FAILED. The parent is FINISHED if every config that
     was tried finished in the end.
@@ -162,6 +162,8 @@ def end_running(client: MlflowClient, parent_run_id: str) -> list[str]:
         if run.info.status == "RUNNING":
             client.set_terminated(run.info.run_id, "FAILED")
             ended.append(run.info.run_id)
+        if run.info.status != "FINISHED":
+            ended.extend(end_running(client, run.info.run_id))
     if parent.info.status == "RUNNING":
         tried = {run.data.tags.get("darkroom.config") for run in children}
         finished = {run.data.tags.get("darkroom.config") for run in children if run.info.status == "FINISHED"}

@@ -69,8 +69,8 @@ def _sections(record: Mapping[str, Any]) -> list[Section]:
         ),
         Section(
             "How well it does",
-            "Val chose the config and the threshold; test chose nothing. The interval is a 95 % bootstrap interval "
-            "that keeps the images of a group together.",
+            "Val chose the config, the temperature and the threshold; test chose nothing. Intervals are 95 % bootstrap "
+            "intervals that keep the images of a group together.",
             table=(
                 ["metric", "val", "test", "interval on test"],
                 [
@@ -90,7 +90,7 @@ def _sections(record: Mapping[str, Any]) -> list[Section]:
             ),
         ),
         _slices(figures),
-        Section("Calibration", _calibration(figures)),
+        Section("Calibration", _calibration(figures), bullets=list(about["notes"])),
         Section(
             f"The gate: {verdict['verdict']}",
             facts=[

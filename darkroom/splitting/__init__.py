@@ -34,6 +34,7 @@ __all__ = [
     "checked_options",
     "identity",
     "leaks_between_given_splits",
+    "rebalance",
     "split",
 ]
 

@@ -132,6 +132,8 @@ def _mlflow(lake: Storage, model: str) -> Iterable[str]:
             yield f"the MLflow run {run_id} is {run.info.status}"
         elif parent and parent not in runs:
             yield f"the MLflow run {run_id} belongs to {parent}, which is not there"
+        elif parent and runs[parent].data.tags.get(tracking.PARENT):
+            continue  # a fold or a trial: the run above it is named, or has failed
         elif run.info.status == "FINISHED" and run_id not in (named if parent else parents):
             yield f"the MLflow run {run_id} has ended well, and nothing on the lake names it"
     champion = champions.current(lake, model)

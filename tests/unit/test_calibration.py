@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from darkroom.calibration import BOUNDS, calibrated, fit_temperature, reliability
+from darkroom.calibration import BOUNDS, calibrated, fit_temperature, reliability, without_temperature
 from darkroom.metrics import calibration_error, score
 
 pytestmark = pytest.mark.unit
@@ -68,7 +68,19 @@ def it_counts_patients_and_not_images() -> None:
     assert fit_temperature(*again, groups).value == 1.0
 
 
-@pytest.mark.parametrize("temperature", [0.05, 0.7, 3.0, 20.0])
+@pytest.mark.parametrize("temperature", [0.2, 1.0, 6.0])
+def it_knows_what_a_calibrated_model_said_before(temperature: float) -> None:
+    truth, said = case(500, 3, 1.0)
+    labels = said.argmax(1)
+    after = calibrated(said.astype(np.float32), temperature)
+    found = without_temperature(truth, after, labels, temperature)
+    before = score(truth, said, list("abc"))
+    assert found["ece_before"] == pytest.approx(before["ece"], abs=1e-3)
+    assert found["log_loss_before"] == pytest.approx(before["log_loss"], abs=1e-4)
+    assert without_temperature(truth[:0], after[:0], labels[:0], 2.0) == {"ece_before": None, "log_loss_before": None}
+
+
+@pytest.mark.parametrize("temperature", [0.1, 0.7, 3.0, 20.0])
 def it_keeps_the_order_of_classes_and_sums_to_one(temperature: float) -> None:
     _, said = case(300, 4, 1.0)
     said[0] = [0, 1, 0, 0]  # as a random forest says

@@ -105,4 +105,5 @@ def it_takes_seconds_for_ten_thousand_images_in_groups() -> None:
     resampled_metrics(truth, {"a": answers}, 1, groups, rounds=400)
     assert time.process_time() - began < 3
     assert rounds_for(200) == 1000
+    assert rounds_for(10_000, 10) == 500
     assert rounds_for(10_000_000) == 300

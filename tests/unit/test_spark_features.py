@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 
 from darkroom.contract import FEATURES_SCHEMA, examples_table, features_table
@@ -89,6 +90,16 @@ def it_makes_the_features_of_every_example(prepared: tuple[Storage, dict[str, An
         assert table["content_id"].to_pylist() == ids
 
 
+def it_shares_the_work_among_the_tasks(prepared: tuple[Storage, dict[str, Any]]) -> None:
+    lake, _ = prepared
+    table = Table(lake, features_table(DATASET))
+    for transform, features in ((SMALL, SHAPES), (COLOUR, COLOURS)):
+        partition = {"transform_hash": transform.hash, "feature_hash": features.features[0].hash}
+        stored = [pq.ParquetFile(path).metadata.num_rows for path in table.files(partition)]
+        assert sum(stored) == len(examples(lake, transform)[0])
+        assert len(stored) == 2  # of three tasks over the examples of two transforms
+
+
 def it_says_of_which_image_it_found_nothing(prepared: tuple[Storage, dict[str, Any]]) -> None:
     lake, _ = prepared
     descriptors = rows_of(lake, SMALL, 1, SHAPES)
@@ -160,6 +171,7 @@ def it_adds_what_a_grown_dataset_brings_and_lets_one_of_two_racing_runs_win(
 def it_gives_equal_rows_however_the_work_is_cut(spark: SparkSession, prepared: tuple[Storage, dict[str, Any]]) -> None:
     lake, request = prepared
     first = rows_of(lake, SMALL, 1, SHAPES)
+    assert first.num_rows > 20
     partition = {"transform_hash": SMALL.hash, "feature_hash": SHAPES.features[1].hash}
     Table(lake, features_table(DATASET)).commit(partition, first.slice(0, 0), {})
     latest = request_for(request["version"]) | {"features": request["features"][:1]}
@@ -168,6 +180,7 @@ def it_gives_equal_rows_however_the_work_is_cut(spark: SparkSession, prepared: t
     kept = set(second["content_id"].to_pylist())
     assert second.to_pylist() == [row for row in first.to_pylist() if row["content_id"] in kept]
     assert second.num_rows >= first.num_rows - 1
+    assert len(Table(lake, features_table(DATASET)).files(partition)) == 1
 
 
 def it_refuses_before_any_work_what_cannot_be_computed(

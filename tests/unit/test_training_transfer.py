@@ -65,7 +65,7 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> bytes:
 def trained(weights: bytes, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """One fit in two phases from those weights: the network as it was and became, its graph, steps and log."""
     from darkroom.storage import open_storage
-    from training import fine_tuning, keras_engine
+    from training import fine_tuning, members
 
     lake = open_storage(str(tmp_path_factory.mktemp("lake")))
     lake.write("weights/mine.weights.h5", weights)
@@ -73,9 +73,9 @@ def trained(weights: bytes, tmp_path_factory: pytest.TempPathFactory) -> dict[st
     job = job_of(lake, config_of(), lambda step, _: steps.append(step))
     before = fine_tuning.pretrained_network(job, (32, 32, 1))
     seen: list[Any] = []
-    export = keras_engine.to_onnx
+    export = members.to_onnx
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(keras_engine, "to_onnx", lambda model: (seen.append(model), export(model))[1])
+        patch.setattr(members, "to_onnx", lambda model: (seen.append(model), export(model))[1])
         fitted = kind_of("transfer").fit(job)
     return {"before": before, "after": seen[0], "fitted": fitted, "steps": steps, "job": job}
 
@@ -144,14 +144,14 @@ def it_prepares_pixels_as_keras_applications_does(channels: int) -> None:
 
 
 def it_trains_all_of_it_where_there_are_no_weights(lake: Storage, caplog: pytest.LogCaptureFixture) -> None:
-    from training import keras_engine
+    from training import members
 
     caplog.set_level(logging.INFO)
     config = config_of(backbone="vgg16", weights="none")
     before = network(config, (32, 32, 1), 2, 0).get_weights()
     seen: list[Any] = []
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(keras_engine, "to_onnx", lambda model: (seen.append(model), b"")[1])
+        patch.setattr(members, "to_onnx", lambda model: (seen.append(model), b"")[1])
         kind_of("transfer").fit(job_of(lake, config))
     changed = [not np.array_equal(a, b) for a, b in zip(before, seen[0].get_weights(), strict=True)]
     assert all(changed)

@@ -1,4 +1,4 @@
-"""The Spark job that trains one config of a kind that runs in Spark; started through spark-submit."""
+"""The Spark job that trains one config that is trained in Spark; started through spark-submit."""
 
 from __future__ import annotations
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import pkgutil
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from importlib import import_module
 from typing import Any, Literal, Protocol, cast
@@ -18,6 +18,7 @@ from darkroom.errors import DataError, InvalidRequest
 from darkroom.storage import Storage
 from training.config import TrainingConfig
 from training.data import Examples, class_names, read_examples
+from training.team import ALONE, Team
 
 OnStep = Callable[[int, Mapping[str, float]], None]
 
@@ -36,11 +37,16 @@ class Job:
     config: Any  # the kind's own Config
     seed: int
     on_step: OnStep = lambda step, values: None
+    team: Team = ALONE  # who trains the same network at the same time
 
     @cached_property
     def classes(self) -> tuple[str, ...]:
         """The split's classes, sorted."""
         return class_names(self.split)
+
+    def telling(self, on_step: OnStep) -> Job:
+        """The same job, which tells someone else of its progress."""
+        return replace(self, on_step=on_step)
 
     def examples(self, part: str) -> Examples:
         """The images of train or val with their pixels, made by the config's transform."""

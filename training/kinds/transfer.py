@@ -64,7 +64,7 @@ class Config(NetworkConfig):
 def fit(job: Job) -> Fitted:
     """Trains the head on frozen features, then the backbone's top; keeps what has the lower loss on val."""
     if job.config.weights == NONE:
-        from training.keras_engine import fit_network
+        from training.members import fit_network
 
         log.info("weights: none. Nothing is frozen: all of %s is trained from scratch.", job.config.backbone)
         return fit_network(job, partial(network, job.config))

@@ -19,7 +19,7 @@ class Options(Feature):
     """Texture of several scales and directions, and where in the image it is."""
 
     kind: Literal["gabor"] = "gabor"
-    scales: int = Field(4, ge=1, le=8, description="Scales, each half as fine as the one before.")
+    scales: int = Field(4, ge=1, le=8, description="Scales at most, each half as fine as the one before.")
     orientations: int = Field(6, ge=2, le=16, description="Directions of half a turn.")
     frequency: float = Field(0.25, gt=0.02, le=0.5, description="The finest scale's frequency. Waves a pixel.")
     grid: int = Field(4, ge=1, le=16, description="Cells along each side of the image.")
@@ -28,8 +28,8 @@ class Options(Feature):
 def extract(pixels: np.ndarray, options: Options) -> np.ndarray:
     """float32[scales * orientations * grid * grid * 2]: logarithms of mean and standard deviation of the strength.
 
-    A coarser scale is the same filters over an image of half the size. What is left of a small image is not made
-    smaller than the grid, or than 8 pixels a side.
+    A coarser scale is the same filters over an image of half the size. Scales end where that would be smaller than the
+    grid, or than 8 pixels a side: at 32 pixels there are three.
     """
     image = to_gray(pixels).astype(np.float32) / np.float32(255)
     least = max(options.grid, _LEAST)
@@ -38,7 +38,9 @@ def extract(pixels: np.ndarray, options: Options) -> np.ndarray:
     size = (options.grid, options.grid)
     found = []
     for scale in range(options.scales):
-        if scale and min(image.shape) >= 2 * least:
+        if scale:
+            if min(image.shape) < 2 * least:
+                break
             image = cv2.pyrDown(image)
         for even, odd in kernels(options.frequency, options.orientations):
             real = cv2.filter2D(image, cv2.CV_32F, even, borderType=cv2.BORDER_REFLECT_101)

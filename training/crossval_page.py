@@ -1,0 +1,38 @@
+"""The page of a k-fold estimate."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from darkroom.html import Page
+from darkroom.metrics import METRIC_NAMES
+
+
+def estimate_page(task: Mapping[str, Any], primary: str, found: Mapping[str, Any]) -> str:
+    """``found`` is what ``training.crossval.cross_validate`` returns, with its label_issues."""
+    page = Page(f"{task['name']} over {found['folds']} folds", f"{task['dataset']}, split {task['split_id']}")
+    value, low, high = found["pooled"]["balanced_accuracy"]
+    tiles = [("images", found["images"], "each tested once, by a model that has not seen it or its group")]
+    if best := found["metrics"].get(primary):
+        tiles.append((METRIC_NAMES[primary], round(best["mean"], 3), f"95 %: {best['low']:.3f} to {best['high']:.3f}"))
+    tiles.append(("of all images together", round(value, 3), f"balanced accuracy, 95 %: {low:.3f} to {high:.3f}"))
+    page.tiles(tiles)
+    page.section("Metrics").text(
+        "On the test part of each fold. The interval is Student's t over the folds, widened because they learn from "
+        "mostly the same images (Nadeau and Bengio 2003)."
+    )
+    heads = ["metric", "mean", "low", "high", *[f"fold {number}" for number in range(1, found["folds"] + 1)]]
+    rows = [
+        [
+            METRIC_NAMES[name],
+            *[round(one[end], 3) for end in ("mean", "low", "high")],
+            *[round(v, 3) for v in one["values"]],
+        ]
+        for name, one in found["metrics"].items()
+    ]
+    page.table(heads, rows)
+    page.section("Labels that are probably wrong").text(
+        f"Confident learning over these predictions names {found['label_issues']['count']:,} images."
+    )
+    return page.link("Look at them", "label-issues.html").render()

@@ -1,0 +1,112 @@
+"""What one process does: one fit, for a package or for a fold, with what it tells of its steps.
+
+Each takes a Job and gives back small plain data, so that it can be done in this process or as a task of Spark.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import logging
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from darkroom.metrics import flat_metrics, score
+from darkroom.storage import Storage
+from training.kinds import Fitted, Job, fit
+from training.packaging import Assembled, Built, assemble, build_package
+
+log = logging.getLogger(__name__)
+
+Step = tuple[int, dict[str, float]]
+_RESULT = b"darkroom.result"  # where a Parquet file's schema keeps the result that belongs to its rows
+
+
+@dataclass(frozen=True)
+class Packaged:
+    """A model package on the lake, numbers about its fit, and the metrics of each step."""
+
+    built: Built
+    facts: dict[str, float]
+    steps: list[Step]
+
+
+def fit_recorded(job: Job, steps: list[Step]) -> Fitted:
+    """Fits; the metrics of each step go to ``steps`` before ``job.on_step`` is told."""
+
+    def on_step(step: int, values: Mapping[str, float]) -> None:
+        steps.append((step, {name: float(value) for name, value in values.items()}))
+        job.on_step(step, values)
+
+    return fit(replace(job, on_step=on_step))
+
+
+def fit_package(task: Mapping[str, Any], job: Job) -> Packaged | None:
+    """Fits on the split and writes the package; None for a worker of a team that does not lead it."""
+    steps: list[Step] = []
+    fitted = fit_recorded(job, steps)
+    if not job.team.leads:
+        return None
+    return Packaged(build_package(job.lake, task, job.config, fitted), dict(fitted.facts), steps)
+
+
+def fit_fold(task: Mapping[str, Any], path: str, job: Job) -> dict[str, Any] | None:
+    """Fits on a fold's train, chooses on its val, predicts its test: all of it ends in one Parquet file at ``path``.
+
+    Returns what ``read_fold`` returns later; None for a worker of a team that does not lead it.
+    """
+    started = time.monotonic()
+    steps: list[Step] = []
+    fitted = fit_recorded(job, steps)
+    if not job.team.leads:
+        return None
+    made = assemble(job.lake, task, job.config, fitted, job.split)
+    predictions, test = _on_test(made, job)
+    result = {
+        "val": flat_metrics(made.info.metrics),
+        "test": flat_metrics(test),
+        "facts": {name: float(value) for name, value in fitted.facts.items()},
+        "steps": steps,
+        "seconds": round(time.monotonic() - started, 3),
+    }
+    sink = io.BytesIO()
+    kept = predictions.replace_schema_metadata({_RESULT: json.dumps(result, sort_keys=True).encode()})
+    pq.write_table(kept, sink, compression="zstd")
+    job.lake.write(path, sink.getvalue())
+    return result
+
+
+def _on_test(made: Assembled, job: Job) -> tuple[pa.Table, dict[str, Any]]:
+    examples = job.examples("test")
+    probabilities = made.model.predict(examples.pixels)
+    info = made.info
+    measured = score(examples.truth, probabilities, info.classes, info.positive_class, info.threshold)
+    predicted = made.model.label_indices(probabilities)
+    names = np.array(info.classes, dtype=object)
+    columns = {
+        "content_id": examples.content_ids,
+        "truth": names[examples.truth].tolist(),
+        "predicted": names[predicted].tolist(),
+        "probabilities": pa.array(probabilities.astype(np.float64).tolist(), type=pa.list_(pa.float64())),
+    }
+    return pa.table(columns), measured
+
+
+def read_fold(lake: Storage, path: str) -> dict[str, Any] | None:
+    """The result of a fold that was done: val, test (flat metrics), facts, steps, seconds; None where there is none."""
+    if lake.stat(path) is None:
+        return None
+    with lake.open(path) as stream:
+        result: dict[str, Any] = json.loads(pq.read_schema(stream).metadata[_RESULT])
+    return result
+
+
+def read_predictions(lake: Storage, path: str) -> pa.Table:
+    """A fold's predictions: content_id, truth, predicted, probabilities (in class order)."""
+    return pq.read_table(io.BytesIO(lake.read(path))).replace_schema_metadata(None)

@@ -1,0 +1,119 @@
+"""The space that a search goes through: which options of a config may change, and between what."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from darkroom.errors import InvalidRequest
+from training.config import Choices, Range, TrainingConfig, parse_config
+
+if TYPE_CHECKING:
+    from optuna.distributions import BaseDistribution
+
+
+def check_space(config: TrainingConfig) -> None:
+    """Raises InvalidRequest unless every option is the kind's own and takes every end and choice of its range."""
+    assert config.search is not None
+    if getattr(config, "workers", 1) > 1:
+        raise InvalidRequest(
+            f"The training config {config.name} asks for a search and for {config.workers} workers. "  # type: ignore[attr-defined]
+            "Expected one of the two: trials run side by side. Take workers out."
+        )
+    own = sorted(set(type(config).model_fields) - set(TrainingConfig.model_fields) - {"workers"})
+    for path, part in config.search.space.items():
+        if path.split(".")[0] not in own:
+            raise InvalidRequest(
+                f"The search of the training config {config.name} names {path!r}. Expected an option that only its "
+                f"kind has, or one below it: {', '.join(own)}."
+            )
+        ends = part.choices if isinstance(part, Choices) else (_number(config, path, part.low), part.high)
+        for value in ends:
+            with_options(config, {path: value})
+
+
+def with_options(config: TrainingConfig, values: Mapping[str, Any]) -> TrainingConfig:
+    """The config with other values of some options, without its search. Raises InvalidRequest where one is wrong."""
+    content = config.model_dump(mode="json") | {"search": None}
+    for path, value in values.items():
+        place, *rest = content, *path.split(".")
+        for name in rest[:-1]:
+            place = place.get(name) if isinstance(place, dict) else None  # type: ignore[assignment]
+        if not isinstance(place, dict):
+            raise InvalidRequest(
+                f"The search of the training config {config.name} names {path!r}, which is no option of it. Expected "
+                "dotted names as its YAML has them."
+            )
+        place[rest[-1]] = value
+    return parse_config(content)
+
+
+def value_of(config: TrainingConfig, path: str) -> Any:
+    """The option of that dotted name, as plain data."""
+    value: Any = config.model_dump(mode="json")
+    for name in path.split("."):
+        value = value.get(name) if isinstance(value, dict) else None
+    return value
+
+
+def distributions(config: TrainingConfig) -> dict[str, BaseDistribution]:
+    """Optuna's distributions. A choice is known to it by its place, since it takes no lists."""
+    from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
+
+    assert config.search is not None
+    found: dict[str, BaseDistribution] = {}
+    for path, part in config.search.space.items():
+        if isinstance(part, Choices):
+            found[path] = CategoricalDistribution(range(len(part.choices)))
+        elif _whole(config, path):
+            found[path] = IntDistribution(int(part.low), int(part.high), log=part.log)
+        else:
+            found[path] = FloatDistribution(float(part.low), float(part.high), log=part.log)
+    return found
+
+
+def to_optuna(config: TrainingConfig, values: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Values as Optuna knows them; None where one lies outside the space."""
+    assert config.search is not None
+    found: dict[str, Any] = {}
+    for path, part in config.search.space.items():
+        value = values[path]
+        if isinstance(part, Choices):
+            choices: Sequence[Any] = [_plain(choice) for choice in part.choices]
+            if _plain(value) not in choices:
+                return None
+            found[path] = choices.index(_plain(value))
+        else:
+            if not isinstance(value, int | float) or not part.low <= value <= part.high:
+                return None
+            found[path] = value
+    return found
+
+
+def from_optuna(config: TrainingConfig, values: Mapping[str, Any]) -> dict[str, Any]:
+    """The reverse of ``to_optuna``."""
+    assert config.search is not None
+    parts = config.search.space
+    return {
+        path: _plain(part.choices[value]) if isinstance(part := parts[path], Choices) else value
+        for path, value in values.items()
+    }
+
+
+def _whole(config: TrainingConfig, path: str) -> bool:
+    value = value_of(config, path)
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _number(config: TrainingConfig, path: str, value: float) -> float:
+    part = config.search.space[path] if config.search else None
+    if isinstance(part, Range) and _whole(config, path) and (part.low % 1 or part.high % 1):
+        raise InvalidRequest(
+            f"The search of the training config {config.name} gives {path!r} the range {part.low:g} to {part.high:g}. "
+            "Expected whole numbers, as the option is one."
+        )
+    return value
+
+
+def _plain(value: Any) -> Any:
+    return [_plain(one) for one in value] if isinstance(value, tuple | list) else value
