@@ -17,6 +17,7 @@ import numpy as np
 
 from darkroom.metrics import balanced_accuracy, confusion
 from training.data import Examples
+from training.graph_names import with_plain_names
 from training.kinds import Job
 
 log = logging.getLogger(__name__)
@@ -95,6 +96,7 @@ def _folded(graph: bytes) -> Any:
     """The graph with batch normalisation folded into convolutions and constants computed: standard operators still."""
     import onnx
     import onnxruntime
+    from onnxruntime.quantization.quant_utils import add_pre_process_metadata
 
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "folded.onnx"
@@ -103,7 +105,9 @@ def _folded(graph: bytes) -> Any:
         options.optimized_model_filepath = str(path)
         options.log_severity_level = 3
         onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
-        return onnx.load_model(path)
+        model = onnx.load_model_from_string(with_plain_names(onnx.load_model(path)))
+    add_pre_process_metadata(model)  # or the quantizer asks for what was just done
+    return model
 
 
 def _with_used_domains(path: Path) -> bytes:
@@ -114,7 +118,8 @@ def _with_used_domains(path: Path) -> bytes:
     used = {node.domain for node in model.graph.node}
     for entry in [entry for entry in model.opset_import if entry.domain not in used]:
         model.opset_import.remove(entry)
-    return bytes(model.SerializeToString())
+    del model.metadata_props[:]
+    return with_plain_names(model)
 
 
 def _outside(graph: Any) -> list[str]:
