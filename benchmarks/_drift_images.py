@@ -244,7 +244,15 @@ def _fit(pixels: list[np.ndarray], train_truth: np.ndarray, val_truth: np.ndarra
 
     def examples(images: np.ndarray, truth: np.ndarray, weight: np.ndarray) -> Examples:
         names = [str(number) for number in range(len(truth))]
-        return Examples(names, images, truth, weight, np.ones(len(truth), np.int64), names, CLASSES)
+        return Examples(
+            content_ids=names,
+            pixels=images,
+            truth=truth,
+            weight=weight,
+            copies=np.ones(len(truth), np.int64),
+            group=names,
+            classes=CLASSES,
+        )
 
     weight = (len(train_truth) / (2 * np.bincount(train_truth)))[train_truth]
     parts = examples(pixels[0], train_truth, weight), examples(pixels[1], val_truth, np.ones(len(val_truth)))

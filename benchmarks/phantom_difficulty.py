@@ -124,7 +124,15 @@ def small_cnn(sample: Sample, seed: int) -> float:
         names = [f"{part} {number}" for number in range(len(pixels))]
         weight = (len(classes) / (2 * np.bincount(classes)))[classes] if part == "train" else np.ones(len(classes))
         ones = np.ones(len(classes), np.int64)
-        return Examples(names, pixels[..., None], classes, weight, ones, names, ("NORMAL", "PNEUMONIA"))
+        return Examples(
+            content_ids=names,
+            pixels=pixels[..., None],
+            truth=classes,
+            weight=weight,
+            copies=ones,
+            group=names,
+            classes=("NORMAL", "PNEUMONIA"),
+        )
 
     config = load_config("small_cnn")
     assert isinstance(config, Config)

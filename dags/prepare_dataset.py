@@ -53,7 +53,7 @@ def prepare_dataset() -> None:
         **SPARK,
         task_id="preprocess",
         job="spark_apps.jobs.preprocess",
-        request={**chosen, "transforms": plan["transforms"]},
+        request={**chosen, "transforms": plan["transforms"], "features": plan["features"]},
     )
     flows.eda(dataset, version)
     split_eda = flows.eda.override(task_id="split_eda")(dataset, version, split_id)

@@ -41,7 +41,7 @@ def train_model() -> None:
         **SPARK,
         task_id="ensure_examples",
         job="spark_apps.jobs.preprocess",
-        request={key: planned[key] for key in ("dataset", "version", "split_id", "transforms")},
+        request={key: planned[key] for key in ("dataset", "version", "split_id", "transforms", "features")},
     )
     python_tasks = flows.configs_of.override(task_id="python_configs")("python", planned["configs"])
     spark_tasks = flows.configs_of.override(task_id="spark_configs")("spark", planned["configs"])

@@ -252,6 +252,19 @@ def model_package(model: str, package_id: str) -> str:
     return f"packages/{checked_name(model)}/{package_id}.zip"
 
 
+def package_state(package: str) -> str:
+    """What a later training goes on from lies beside the package, whose path is given."""
+    return package.removesuffix(".zip") + _STATE
+
+
+def package_of(path: str) -> str:
+    """The package that a file in packages/ belongs to: itself, or the one that it is the state of."""
+    return path.removesuffix(_STATE) + ".zip" if path.endswith(_STATE) else path
+
+
+_STATE = ".state.npz"
+
+
 def job_outcome(driver: str) -> str:
     """Where a Spark driver that has a machine of its own leaves result.json or error.json."""
     return f"jobs/{checked_name(driver)}"

@@ -1,8 +1,9 @@
 """Model packages: one zip file on the lake, named by its SHA-256. Written, checked, loaded, and asked to predict.
 
-A package holds ``package.json`` (classes, threshold, transform, what it was trained on), ``model.onnx``, whose input is
-uint8[N, H, W, C] and whose first output is float32[N, classes], and where there is one ``reference.npz``, what drift is
-measured from. Nothing in it can execute code when loaded: ONNX graphs of standard operators only, with every weight
+A package holds ``package.json`` (classes, threshold, transform, what it was trained on) and ``model.onnx``, whose input
+is uint8[N, H, W, C] and whose first output is float32[N, classes]. Where there is one, ``reference.npz`` is what drift
+is measured from. Where there is one, ``features.npz`` says how pixels become vectors, and the graph takes those,
+float32[N, D]. Nothing in it can execute code when loaded: ONNX graphs of standard operators only, with every weight
 inside the file, and plain arrays. TensorFlow is not needed.
 """
 
@@ -21,16 +22,18 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from darkroom.calibration import calibrated
 from darkroom.contract import model_package
 from darkroom.drift.reference import Reference
-from darkroom.errors import DataError, ModelError
+from darkroom.errors import DataError, InvalidRequest, ModelError
+from darkroom.features import FittedFeatures
+from darkroom.features.packed import pack_features, unpack_features
+from darkroom.graph_check import check_graph
 from darkroom.metrics import predict_labels
 from darkroom.storage import Storage
 from darkroom.transform import ImageTransform
 
 FORMAT_VERSION = 1
-MANIFEST, GRAPH, REFERENCE = "package.json", "model.onnx", "reference.npz"
+MANIFEST, GRAPH, REFERENCE, FEATURES = "package.json", "model.onnx", "reference.npz", "features.npz"
 MAX_PACKAGE_BYTES = 4 * 2**30
 BATCH = 32
-STANDARD_DOMAINS = frozenset({"", "ai.onnx", "ai.onnx.ml"})
 _ZIP_TIME = (1980, 1, 1, 0, 0, 0)  # equal content gives an equal file
 
 
@@ -54,6 +57,8 @@ class PackageInfo(BaseModel):
     code_digest: str
     seed: int
     input_shape: tuple[int, int, int]  # height, width, channels
+    features: list[dict[str, Any]] | None = None  # options of each; None: the graph takes pixels
+    features_hash: str | None = None
     metrics: dict[str, Any] = Field(default_factory=dict)  # on val
     notes: tuple[str, ...] = ()  # how temperature and threshold were chosen, a sentence each
 
@@ -66,11 +71,14 @@ class PackageInfo(BaseModel):
         return self
 
 
-def pack(info: PackageInfo, graph: bytes, reference: Reference | None = None) -> bytes:
+def pack(
+    info: PackageInfo, graph: bytes, reference: Reference | None = None, features: FittedFeatures | None = None
+) -> bytes:
     """The package as one zip file: equal content, equal bytes."""
     content = info.model_dump(mode="json")
     manifest = json.dumps(content, sort_keys=True, indent=1, ensure_ascii=False, allow_nan=False).encode()
     members = {MANIFEST: manifest, GRAPH: graph} | ({REFERENCE: reference.to_bytes()} if reference else {})
+    members |= {FEATURES: pack_features(features)} if features else {}
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as archive:
         for name, data in members.items():
@@ -81,10 +89,15 @@ def pack(info: PackageInfo, graph: bytes, reference: Reference | None = None) ->
 
 
 def write_package(
-    lake: Storage, model: str, info: PackageInfo, graph: bytes, reference: Reference | None = None
+    lake: Storage,
+    model: str,
+    info: PackageInfo,
+    graph: bytes,
+    reference: Reference | None = None,
+    features: FittedFeatures | None = None,
 ) -> tuple[str, str]:
     """Checks that the package loads, then puts it on the lake. Returns its path and its id (SHA-256)."""
-    data = pack(info, graph, reference)
+    data = pack(info, graph, reference, features)
     load_package(lake, data)
     package_id = hashlib.sha256(data).hexdigest()
     path = model_package(model, package_id)
@@ -96,11 +109,18 @@ class Model:
     """A loaded package. Not shared between threads or processes: each worker loads its own."""
 
     def __init__(
-        self, info: PackageInfo, graph: bytes, package_id: str, threads: int, reference: Reference | None = None
+        self,
+        info: PackageInfo,
+        graph: bytes,
+        package_id: str,
+        threads: int,
+        reference: Reference | None = None,
+        features: FittedFeatures | None = None,
     ) -> None:
         import onnxruntime
 
         self.info = info
+        self.features = features  # what makes the graph's vectors of pixels; None: it takes pixels
         self.reference = reference  # what drift is measured from; None: the package was made without one
         self.package_id = package_id
         self.classes = info.classes
@@ -174,18 +194,25 @@ class Model:
         names = [self._session.get_outputs()[output].name for output in outputs]
         feed = self._session.get_inputs()[0].name
         starts = range(0, max(len(pixels), 1), BATCH)  # no image is a batch, too: it tells the outputs' widths
-        parts = [self._session.run(names, {feed: np.ascontiguousarray(pixels[k : k + BATCH])}) for k in starts]
+        parts = [self._session.run(names, {feed: self._fed(pixels[k : k + BATCH])}) for k in starts]
         return [np.concatenate(found).astype(np.float32, copy=False) for found in zip(*parts, strict=True)]
+
+    def _fed(self, pixels: np.ndarray) -> np.ndarray:
+        """What the graph takes of a batch of images."""
+        return np.ascontiguousarray(pixels if self.features is None else self.features.apply(pixels))
 
     def _check_shapes(self) -> None:
         """One blank image through the graph: what comes out must fit the classes."""
+        expected = "tensor(uint8)" if self.features is None else "tensor(float)"
         inputs = self._session.get_inputs()
-        if len(inputs) != 1 or inputs[0].type != "tensor(uint8)":
-            raise ModelError(f"The model takes {[entry.type for entry in inputs]}. Expected one tensor(uint8).")
+        if len(inputs) != 1 or inputs[0].type != expected:
+            raise ModelError(f"The model takes {[entry.type for entry in inputs]}. Expected one {expected}.")
         try:
             out = self.predict(np.zeros((1, *self.info.input_shape), dtype=np.uint8))
         except ModelError:
             raise
+        except (DataError, InvalidRequest) as error:
+            raise ModelError(f"The features of {self.info.config} do not fit its images. {error.message}") from error
         except Exception as error:  # onnxruntime raises many private types
             raise ModelError(f"The model of {self.info.config} does not run on its own input shape: {error}") from error
         if out.shape != (1, len(self.classes)) or not np.isfinite(out).all():
@@ -230,19 +257,20 @@ def load_package(lake: Storage, source: str | bytes, *, package_id: str | None =
         )
     members = _unpack(data)
     info = _info(members[MANIFEST])
-    _check_graph(members[GRAPH])
+    check_graph(members[GRAPH])
     reference = Reference.from_bytes(members[REFERENCE]) if REFERENCE in members else None
-    return Model(info, members[GRAPH], found, threads, reference)
+    return Model(info, members[GRAPH], found, threads, reference, _features(info, members.get(FEATURES)))
 
 
 def _unpack(data: bytes) -> dict[str, bytes]:
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
             members = {member.filename: member for member in archive.infolist()}
-            if set(members) - {REFERENCE} != {MANIFEST, GRAPH} or len(archive.infolist()) != len(members):
+            optional = {REFERENCE, FEATURES}
+            if set(members) - optional != {MANIFEST, GRAPH} or len(archive.infolist()) != len(members):
                 raise ModelError(
                     f"A model package holds {sorted(members)}. Expected {MANIFEST} and {GRAPH}, {REFERENCE} where "
-                    "drift is measured, and nothing else."
+                    f"drift is measured, {FEATURES} where the graph takes features, and nothing else."
                 )
             if sum(member.file_size for member in members.values()) > MAX_PACKAGE_BYTES:
                 raise ModelError(f"A model package unpacks to more than {MAX_PACKAGE_BYTES:,} bytes and is refused.")
@@ -268,6 +296,17 @@ def _info(manifest: bytes) -> PackageInfo:
         raise ModelError(f"The {MANIFEST} of a model package is not valid: {error.errors()[0]['msg']}.") from error
 
 
+def _features(info: PackageInfo, data: bytes | None) -> FittedFeatures | None:
+    if data is None:
+        if info.features is not None:
+            raise ModelError(f"A model package names features but holds no {FEATURES}. Train it again.")
+        return None
+    found = unpack_features(data)
+    if found.features.model_dump(mode="json") != info.features:
+        raise ModelError(f"The {FEATURES} of a model package holds other features than its {MANIFEST}. Train it again.")
+    return found
+
+
 def _transform(info: PackageInfo) -> ImageTransform:
     try:
         transform = ImageTransform.model_validate(info.transform)
@@ -277,45 +316,3 @@ def _transform(info: PackageInfo) -> ImageTransform:
     if shape != info.input_shape:
         raise ModelError(f"The model takes images of {info.input_shape}, but its transform makes {shape}.")
     return transform
-
-
-def _check_graph(graph: bytes) -> None:
-    """Refuses whatever would reach outside the file or need code of its own."""
-    import onnx
-    from google.protobuf.message import DecodeError
-
-    try:
-        model = onnx.load_model_from_string(graph)
-    except DecodeError as error:
-        raise ModelError(f"The {GRAPH} of a model package is no ONNX model ({error}). Train it again.") from error
-    if model.functions:
-        raise ModelError("The model defines functions of its own. Expected standard operators only.")
-    for part in _graphs(model.graph):
-        for tensor in _tensors(part):
-            if tensor.data_location == onnx.TensorProto.EXTERNAL or tensor.external_data:
-                raise ModelError(f"The weight {tensor.name!r} is in another file. Expected every weight inside.")
-        for node in part.node:
-            if node.domain not in STANDARD_DOMAINS:
-                raise ModelError(f"The model uses the operator {node.domain}.{node.op_type}. Expected standard ones.")
-
-
-def _tensors(graph: Any) -> list[Any]:
-    tensors = list(graph.initializer)
-    tensors += [part for sparse in graph.sparse_initializer for part in (sparse.values, sparse.indices)]
-    for node in graph.node:
-        for attribute in node.attribute:
-            tensors += [attribute.t, *attribute.tensors]
-    return tensors
-
-
-def _graphs(graph: Any) -> list[Any]:
-    """The graph and every graph inside its nodes (branches and loops)."""
-    found = [graph]
-    for node in graph.node:
-        for attribute in node.attribute:
-            inner = list(attribute.graphs)
-            if attribute.HasField("g"):
-                inner.append(attribute.g)
-            for part in inner:
-                found += _graphs(part)
-    return found

@@ -29,9 +29,15 @@ class TrainRequest(BaseModel):
     configs: list[str] = Field(
         [],
         title="Training configs",
-        description="Names of files in training/configs. Empty: those of the event, or all.",
+        description="Names of files in training/configs. Empty: those of the event, else the setting "
+        "DARKROOM_TRAIN_CONFIGS.",
     )
     seed: int = Field(0, ge=0, le=2**31 - 1, title="Seed", description="Decides initial weights and shuffling.")
+    with_leaks: bool = Field(
+        False,
+        title="With leaks, too",
+        description="Trains each config once more on the split that the source gave, to show what its leaks do.",
+    )
     asked_by: Literal["", "data", "drift"] = Field(
         "",
         title="Asked for by",

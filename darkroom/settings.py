@@ -39,6 +39,11 @@ class Settings(BaseSettings):
 
     train_schedule: str = Field("", description="Cron of scheduled retraining, UTC. Empty: only on data and request.")
     train_dataset: str = Field("phantom", description="The dataset that scheduled retraining reads.")
+    train_configs: tuple[str, ...] = Field(
+        ("small_cnn", "logistic_regression", "hog_svm"),
+        min_length=1,
+        description="Configs that train_model trains where neither its form nor the dataset's event names any. JSON.",
+    )
     train_cooldown_hours: float = Field(
         24, ge=0, description="The schedule and drift train no sooner after the last training. Hours."
     )

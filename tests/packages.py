@@ -10,7 +10,8 @@ import numpy as np
 import pyarrow as pa
 from PIL import Image
 
-from darkroom.contract import examples_table, images_table, raw_blob, splits_table
+from darkroom.contract import examples_table, features_table, images_table, raw_blob, splits_table
+from darkroom.features import FeatureSet
 from darkroom.model import PackageInfo, write_package
 from darkroom.storage import Storage
 from darkroom.tables import Table
@@ -86,7 +87,7 @@ def write_dataset(
         uri = raw_blob(dataset, content_id)
         lake.write(uri, data)
         row = {"content_id": content_id, "path": f"{part}/{label}/{number}.png", "label": label}
-        images.append({**row, "uri": uri, "size_bytes": len(data), "version": "v1"})
+        images.append({**row, "given_split": part, "uri": uri, "size_bytes": len(data), "version": "v1"})
         splits.append({**row, "split": part, "weight": 1.0, "copies": 1, "group": f"p{number // 2}", "split_id": "s1"})
         for transform in transforms:
             sizes = {"height": transform.height, "width": transform.width, "channels": transform.channels}
@@ -99,3 +100,16 @@ def write_dataset(
     ]:
         Table(lake, spec).commit(partition, pa.Table.from_pylist(rows, schema=spec.schema), {"version": "v1"})
     return {"dataset": dataset, "version": "v1", "split_id": "s1"}
+
+
+def write_features(lake: Storage, dataset: str, transform: ImageTransform, features: FeatureSet) -> None:
+    """What the preprocess job makes of the examples that are there."""
+    examples = Table(lake, examples_table(dataset)).read({"transform_hash": transform.hash})
+    pixels = [np.frombuffer(data, np.uint8).reshape(transform.shape) for data in examples["pixels"].to_pylist()]
+    spec = features_table(dataset)
+    for feature in features.features:
+        partition = {"transform_hash": transform.hash, "feature_hash": feature.hash}
+        values = [feature.to_bytes(feature.extract(image)) for image in pixels]
+        columns = {"content_id": examples["content_id"].to_pylist(), "values": values, "reason": [None] * len(values)}
+        rows = pa.table(columns | {name: [value] * len(values) for name, value in partition.items()})
+        Table(lake, spec).commit(partition, rows.select(spec.schema.names).cast(spec.schema), {"version": "v1"})

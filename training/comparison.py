@@ -14,6 +14,7 @@ import numpy as np
 from darkroom.metrics import METRIC_NAMES
 from darkroom.resampling import RESAMPLED, rounds_for
 from training.differences import Compared
+from training.explained import Explained
 from training.measured import LEVEL, Measured
 from training.mistakes import Mistake
 from training.slices import Slices
@@ -31,6 +32,7 @@ class Entry:
     package_bytes: int | None
     slices: Slices
     mistakes: Sequence[Mistake]
+    explained: Explained
 
     @property
     def config(self) -> str:

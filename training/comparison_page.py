@@ -9,9 +9,11 @@ from darkroom.html import Page, byte_size, number, plural
 from darkroom.metrics import METRIC_NAMES
 from training import page_parts as parts
 from training.comparison import Comparison, Entry, notes_on, pareto_front
+from training.leaks import told_leaks
 from training.plots import pareto_figure
 
 MOST_CURVES = 5  # more cannot be told apart
+MOST_RIVALS = 8  # of the nearest ones, before a fold
 
 
 def comparison_page(comparison: Comparison) -> str:
@@ -43,6 +45,7 @@ def comparison_page(comparison: Comparison) -> str:
     parts.curves(page, [one.test for one in shown], "test")
     parts.class_table(page, {one.config: one.test for one in entries}, folded=len(entries) > 4)
     _cost(page, comparison)
+    _with_leaks(page, comparison)
     page.section("How sure the challenger may be")
     parts.choices_part(page, best.val, test)
     parts.reliability_part(page, test)
@@ -51,6 +54,8 @@ def comparison_page(comparison: Comparison) -> str:
     parts.slices_part(page, best)
     page.section("Misclassified by the challenger")
     parts.mistakes_part(page, best)
+    page.section("What answers rest on")
+    parts.explained_part(page, best)
     page.section("On val: images that models were chosen on")
     parts.interval_table(page, {one.config: one.val for one in entries}, "On val", folded=len(entries) > 4)
     _origin(page, comparison)
@@ -74,7 +79,9 @@ def _who_won(page: Page, comparison: Comparison) -> None:
     page.bullets(notes_on(comparison))
     if nearest:
         title = f"{comparison.best.config} minus each other config: {METRIC_NAMES[comparison.metric]}"
-        parts.difference_table(page, nearest, title)
+        parts.difference_table(page, nearest[:MOST_RIVALS], title)
+        if others := nearest[MOST_RIVALS:]:
+            parts.difference_table(page, others, f"The other {plural(len(others), 'config')}", folded=True)
         others = [one for one in comparison.compared if one.metric != comparison.metric]
         parts.difference_table(page, others, "The same by other metrics", folded=True)
     if champion is not None and champion.compared:
@@ -126,6 +133,25 @@ def _cost(page: Page, comparison: Comparison) -> None:
             for one in entries
         ],
     )
+
+
+def _with_leaks(page: Page, comparison: Comparison) -> None:
+    """Where it was asked for: what the metric would have been on the split that the source gave."""
+    given = {one.config: one for one in comparison.entries if one.result.get("given")}
+    if not given:
+        return
+    name = METRIC_NAMES[comparison.metric]
+    page.section("With leaks and without")
+    leaks = next(iter(given.values())).result["given"]["leaks"]
+    page.text(
+        f"The split that the source gave leaks: {told_leaks(leaks)} Each config was trained and tested on it, too."
+    )
+    rows = []
+    for config, one in given.items():
+        clean, leaky = one.test.metrics[comparison.metric], one.result["given"]["metrics"].get(comparison.metric)
+        rows.append([config, clean, leaky, None if clean is None or leaky is None else leaky - clean])
+    page.table(["config", f"{name}, this split", f"{name}, as given", "difference"], rows)
+    page.text("The two tests hold different images: a difference is not the leak alone.")
 
 
 def _origin(page: Page, comparison: Comparison) -> None:

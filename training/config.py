@@ -6,6 +6,7 @@ that only it has; what is here, every config has.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -14,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from darkroom.contract import stable_hash
 from darkroom.errors import InvalidRequest
+from darkroom.features import FeatureSet
 from darkroom.thresholds import BalancedAccuracyAim, ThresholdAim
 from darkroom.transform import ImageTransform
 
@@ -77,6 +79,10 @@ class TrainingConfig(Options):
     calibration: Literal["temperature", "none"] = Field(
         default="temperature", description="Whether val may make the probabilities more or less sure."
     )
+    choose_on: Literal["val_and_shifts", "val"] = Field(
+        default="val_and_shifts",
+        description="What temperature and balanced threshold are chosen on. training/shifts.py.",
+    )
     threshold: ThresholdAim = Field(
         default=BalancedAccuracyAim(), description="What the threshold of two classes is chosen for, on val."
     )
@@ -88,6 +94,17 @@ class TrainingConfig(Options):
         default="local", description="spark: each fit is a task of Spark, folds and trials side by side."
     )
     search: SearchOptions | None = Field(default=None, description="Tries other options first. docs/experiments.md.")
+
+    @property
+    def feature_set(self) -> FeatureSet | None:
+        """What is computed from the pixels before training; None where a kind trains on pixels."""
+        return None
+
+    @property
+    def input_hash(self) -> str:
+        """Of all that decides what training sees of an image: the transform, and the features where there are some."""
+        found = self.feature_set
+        return self.transform.hash if found is None else stable_hash([self.transform.hash, found.hash])
 
     @property
     def digest(self) -> str:
@@ -137,3 +154,16 @@ def parse_config(content: dict[str, Any], name: str | None = None) -> TrainingCo
 
         check_space(config)
     return config
+
+
+def wanted_features(configs: Sequence[TrainingConfig]) -> list[dict[str, Any]]:
+    """The features that configs are trained on, with the transform whose pixels they are made of; each pair once."""
+    wanted = {
+        config.input_hash: {
+            "transform": config.transform.model_dump(mode="json"),
+            "features": config.feature_set.model_dump(mode="json"),
+        }
+        for config in configs
+        if config.feature_set is not None
+    }
+    return list(wanted.values())

@@ -39,6 +39,8 @@ def config_page(plan: Mapping[str, Any], entry: Entry, pictures: Mapping[str, by
     parts.slices_part(page, entry)
     page.section("Misclassified")
     parts.mistakes_part(page, entry)
+    page.section("What answers rest on")
+    parts.explained_part(page, entry)
     page.section("What it is")
     size = None if entry.package_bytes is None else byte_size(entry.package_bytes)
     page.facts(

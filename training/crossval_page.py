@@ -15,8 +15,8 @@ def estimate_page(task: Mapping[str, Any], primary: str, found: Mapping[str, Any
     value, low, high = found["pooled"]["balanced_accuracy"]
     tiles = [("images", found["images"], "each tested once, by a model that has not seen it or its group")]
     if best := found["metrics"].get(primary):
-        tiles.append((METRIC_NAMES[primary], round(best["mean"], 3), f"95 %: {best['low']:.3f} to {best['high']:.3f}"))
-    tiles.append(("of all images together", round(value, 3), f"balanced accuracy, 95 %: {low:.3f} to {high:.3f}"))
+        tiles.append((METRIC_NAMES[primary], f"{best['mean']:.3f}", f"95 %: {best['low']:.3f} to {best['high']:.3f}"))
+    tiles.append(("of all images together", f"{value:.3f}", f"balanced accuracy, 95 %: {low:.3f} to {high:.3f}"))
     page.tiles(tiles)
     page.section("Metrics").text(
         "On the test part of each fold. The interval is Student's t over the folds, widened because they learn from "
@@ -24,11 +24,7 @@ def estimate_page(task: Mapping[str, Any], primary: str, found: Mapping[str, Any
     )
     heads = ["metric", "mean", "low", "high", *[f"fold {number}" for number in range(1, found["folds"] + 1)]]
     rows = [
-        [
-            METRIC_NAMES[name],
-            *[round(one[end], 3) for end in ("mean", "low", "high")],
-            *[round(v, 3) for v in one["values"]],
-        ]
+        [METRIC_NAMES[name], *[f"{value:.3f}" for value in (one["mean"], one["low"], one["high"], *one["values"])]]
         for name, one in found["metrics"].items()
     ]
     page.table(heads, rows)

@@ -27,16 +27,15 @@ IN_MEMORY_BYTES = 2 * 2**30
 ROWS_PER_READ = 256
 
 
-@dataclass(frozen=True)
-class Examples:
-    """Images with their pixels, in the order of content_id.
+@dataclass(frozen=True, kw_only=True)
+class Rows:
+    """The images of a part of a split, in the order of content_id.
 
-    ``pixels`` uint8[N, H, W, C]; ``truth`` int64[N], indices into ``classes``; ``weight`` float64[N], the loss weight;
-    ``copies`` int64[N], how often an epoch shows the image; ``group`` of each image, its own content_id if it has none.
+    ``truth`` int64[N], indices into ``classes``; ``weight`` float64[N], the loss weight; ``copies`` int64[N], how often
+    an epoch shows the image; ``group`` of each image, its own content_id if it has none.
     """
 
     content_ids: list[str]
-    pixels: np.ndarray
     truth: np.ndarray
     weight: np.ndarray
     copies: np.ndarray
@@ -45,6 +44,13 @@ class Examples:
 
     def __len__(self) -> int:
         return len(self.content_ids)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Examples(Rows):
+    """Images with their ``pixels``, uint8[N, H, W, C]."""
+
+    pixels: np.ndarray
 
 
 def read_split(lake: Storage, dataset: str, split_id: str) -> pa.Table:
@@ -66,6 +72,26 @@ def class_names(split: pa.Table) -> tuple[str, ...]:
     return tuple(classes)
 
 
+def part_rows(split: pa.Table, part: str) -> Rows:
+    """What a split says of one part of it (train, val or test). Raises DataError for a part without images."""
+    if part not in SPLITS:
+        raise DataError(f"There is no part {part!r} of a split. Expected one of {', '.join(SPLITS)}.")
+    classes = class_names(split)
+    rows = split.filter(pc.equal(split["split"], part))
+    if rows.num_rows == 0:
+        raise DataError(f"The split has no image in {part}. Give it a share, or more images.")
+    ids, groups = rows["content_id"].to_pylist(), rows["group"].to_pylist()
+    class_index = {name: k for k, name in enumerate(classes)}
+    return Rows(
+        content_ids=ids,
+        truth=np.array([class_index[label] for label in rows["label"].to_pylist()], dtype=np.int64),
+        weight=rows["weight"].to_numpy().astype(np.float64),
+        copies=rows["copies"].to_numpy().astype(np.int64),
+        group=[group if group is not None else key for group, key in zip(groups, ids, strict=True)],
+        classes=classes,
+    )
+
+
 def read_examples(
     lake: Storage, dataset: str, split: pa.Table, part: str, transform: ImageTransform, scratch: Path | None = None
 ) -> Examples:
@@ -74,13 +100,8 @@ def read_examples(
     Reads Parquet in small batches straight into one array, which is a temporary file in ``scratch`` when it is large.
     Raises DataError for a part without images, or when an image has no example for this transform.
     """
-    if part not in SPLITS:
-        raise DataError(f"There is no part {part!r} of a split. Expected one of {', '.join(SPLITS)}.")
-    classes = class_names(split)
-    rows = split.filter(pc.equal(split["split"], part))
-    if rows.num_rows == 0:
-        raise DataError(f"The split has no image in {part}. Give it a share, or more images.")
-    ids = rows["content_id"].to_pylist()
+    rows = part_rows(split, part)
+    ids = rows.content_ids
     position = {content_id: index for index, content_id in enumerate(ids)}
     pixels = _array((len(ids), *transform.shape), scratch)
     found = np.zeros(len(ids), dtype=bool)
@@ -96,17 +117,7 @@ def read_examples(
             f"{int((~found).sum()):,} of {len(ids):,} {part} images of {dataset} have no example for the transform "
             f"{transform.hash}, {first[:12]} among them. Expected one each. Run the preprocessing step for this config."
         )
-    class_index = {name: k for k, name in enumerate(classes)}
-    groups = rows["group"].to_pylist()
-    return Examples(
-        content_ids=ids,
-        pixels=pixels,
-        truth=np.array([class_index[label] for label in rows["label"].to_pylist()], dtype=np.int64),
-        weight=rows["weight"].to_numpy().astype(np.float64),
-        copies=rows["copies"].to_numpy().astype(np.int64),
-        group=[group if group is not None else key for group, key in zip(groups, ids, strict=True)],
-        classes=classes,
-    )
+    return Examples(pixels=pixels, **vars(rows))
 
 
 def _batches(lake: Storage, dataset: str, transform: ImageTransform) -> Iterator[pa.RecordBatch]:

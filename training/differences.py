@@ -102,7 +102,8 @@ def _sentence(challenger: str, one: Compared, name: str, images: int, rivals: in
     if abs(value) < 5e-4:
         text = f"{challenger} and {one.rival} have the same {name} on test, to three digits"
     elif value > 0:
-        text = f"{challenger} won: its {name} on test is {abs(value):.3f}{_reach(found)} above that of {one.rival}"
+        lead = "won" if one.real else "is ahead"
+        text = f"{challenger} {lead}: its {name} on test is {abs(value):.3f}{_reach(found)} above that of {one.rival}"
         text += ", the next best" if rivals > 1 else ""
     else:
         text = (

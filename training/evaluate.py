@@ -25,6 +25,7 @@ from training.config_page import config_page
 from training.data import Examples, read_examples, read_split
 from training.differences import compare, who_won
 from training.evaluation_runs import tell_mlflow
+from training.explained import Explained, explain
 from training.measured import Answered, Measured, answered, measure_part, predictions_path
 from training.mistakes import Mistake, worst_mistakes
 from training.packaging import THREADS, figures_of
@@ -78,6 +79,7 @@ def _compare(
     answers: dict[str, dict[str, Answered]] = {"val": {}, "test": {}}
     examples: dict[str, Examples] = {}
     mistakes: dict[str, list[Mistake]] = {}
+    explained: dict[str, Explained] = {}
     rows: list[dict[str, Any]] = []
     for result in results:
         name = result["config"]
@@ -90,6 +92,7 @@ def _compare(
         test = examples["test"]
         rows = rows or image_rows(lake, plan, test.content_ids)
         mistakes[name] = worst_mistakes(answers["test"][name], test, [row["path"] for row in rows])
+        explained[name] = explain(model, test, answers["test"][name].labels, answers["test"][name].scores)
         table = _predictions(test, answers["test"][name])
         lake.write(predictions_path(folder, name), _parquet(table))
     measured = {
@@ -99,15 +102,19 @@ def _compare(
     kinds = {**slices_in(rows), "images of the group": group_sizes(examples["test"].group)}
     fewest = gate_policy().slice_min_images
     entries = [
-        Entry(result, val, test, _size_of(lake, result), slices_on(test, kinds, fewest), mistakes[result["config"]])
+        Entry(
+            *(result, val, test, _size_of(lake, result), slices_on(test, kinds, fewest)),
+            *(mistakes[result["config"]], explained[result["config"]]),
+        )
         for result, val, test in zip(results, measured["val"], measured["test"], strict=True)
     ]
     metric = plan["primary_metric"]
+    entries = best_first(entries, metric)
     mine = next(one.test for one in entries if one.config == challenger["config"])
     compared = compare(mine, [one.test for one in entries if one.test is not mine])
     sentence = who_won(mine.config, compared, metric, len(mine.truth))
     champion = against_champion(lake, plan, challenger, mine, examples["test"].content_ids)
-    return Comparison(plan, challenger, best_first(entries, metric), compared, sentence, champion)
+    return Comparison(plan, challenger, entries, compared, sentence, champion)
 
 
 def _pictures(test: Measured) -> dict[str, bytes]:

@@ -18,6 +18,8 @@ SAMPLE = (
     f"Of each kind at most {EACH} images. Right: spread evenly from the surest to the least sure. Wrong: the surest. "
     "Unsure: the least sure of all others, right or wrong."
 )
+GRAD_CAM = "Grad-CAM: the part of each place in the score of the class that was said."
+OCCLUSION = "Occlusion: by how much the probability of the class that was said falls where the place is covered."
 
 
 @dataclass(frozen=True)
@@ -37,16 +39,15 @@ class Explanation:
         return f"{self.said} {self.score:.3f}, {verdict}. {self.content_id[:12]}"
 
 
-def method_of(model: Model) -> str:
-    """How the heat is made, in words."""
-    if model.can_map:
-        return "Grad-CAM: the part of each place in the score of the class that was said."
-    return "Occlusion: by how much the probability of the class that was said falls where the place is covered."
+@dataclass(frozen=True)
+class Explained:
+    """The explanations of one model, and in words how their heat was made."""
+
+    method: str
+    images: Sequence[Explanation]
 
 
-def explain(
-    model: Model, examples: Examples, labels: np.ndarray, scores: np.ndarray, each: int = EACH
-) -> list[Explanation]:
+def explain(model: Model, examples: Examples, labels: np.ndarray, scores: np.ndarray, each: int = EACH) -> Explained:
     """Explanations of the sample that SAMPLE states. ``labels`` int[N] and ``scores`` float[N] are what was said."""
     names, found = model.classes, []
     for group, rows in sample(labels == examples.truth, scores, each).items():
@@ -55,7 +56,7 @@ def explain(
             truth, said = names[examples.truth[row]], names[labels[row]]
             picture = _png(overlay(examples.pixels[row], one, SIDE))
             found.append(Explanation(group, examples.content_ids[row], truth, said, float(scores[row]), picture))
-    return found
+    return Explained(GRAD_CAM if model.can_map else OCCLUSION, found)
 
 
 def sample(right: np.ndarray, scores: np.ndarray, each: int) -> dict[str, np.ndarray]:

@@ -30,10 +30,11 @@ _RESULT = b"darkroom.result"  # where a Parquet file's schema keeps the result t
 
 @dataclass(frozen=True)
 class Packaged:
-    """A model package on the lake, numbers about its fit, and the metrics of each step."""
+    """A model package on the lake, numbers and pictures about its fit, and the metrics of each step."""
 
     built: Built
     facts: dict[str, float]
+    figures: dict[str, bytes]
     steps: list[Step]
 
 
@@ -53,7 +54,8 @@ def fit_package(task: Mapping[str, Any], job: Job) -> Packaged | None:
     fitted = fit_recorded(job, steps)
     if not job.team.leads:
         return None
-    return Packaged(build_package(job.lake, task, job.config, fitted), dict(fitted.facts), steps)
+    built = build_package(job.lake, task, job.config, fitted)
+    return Packaged(built, dict(fitted.facts), dict(fitted.figures), steps)
 
 
 def fit_fold(task: Mapping[str, Any], path: str, job: Job) -> dict[str, Any] | None:

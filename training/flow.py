@@ -24,7 +24,7 @@ from darkroom.settings import get_settings
 from darkroom.storage import Storage
 from darkroom.thresholds import check_aim
 from training import receipts
-from training.config import known_configs, load_config
+from training.config import load_config, wanted_features
 from training.data import class_names, read_split
 from training.kinds import Job, kind_of
 from training.placement import Unit, placed
@@ -42,10 +42,11 @@ class PlanRequest(BaseModel):
     version: str
     split_id: str
     model: str | None = None  # default: the dataset's name
-    configs: list[str] = Field(default_factory=list)  # empty: all
+    configs: list[str] = Field(default_factory=list)  # empty: the setting train_configs
     seed: int | None = Field(default=None, ge=0, le=2**31 - 1)  # default: each config's own
     links: dict[str, str] = Field(default_factory=dict)
     asked_by: Asker = "hand"
+    with_leaks: bool = False
 
 
 def plan(lake: Storage, request: dict[str, Any], now: datetime | None = None) -> dict[str, Any]:
@@ -58,7 +59,7 @@ def plan(lake: Storage, request: dict[str, Any], now: datetime | None = None) ->
     from training import tracking
 
     asked = checked_job(PlanRequest, request, "training")
-    names = list(dict.fromkeys(asked.configs or known_configs()))
+    names = list(dict.fromkeys(asked.configs or get_settings().train_configs))
     configs = [load_config(name) for name in names]
     metrics = sorted({config.primary_metric for config in configs})
     if len(metrics) > 1:
@@ -78,12 +79,13 @@ def plan(lake: Storage, request: dict[str, Any], now: datetime | None = None) ->
         "experiment": asked.dataset,
         "primary_metric": metrics[0],
         "links": asked.links,
+        "with_leaks": asked.with_leaks,
     }
     tasks: list[dict[str, Any]] = []
     with tracking.reached():
         for config in configs:
             seed = config.seed if asked.seed is None else asked.seed
-            key = receipts.training_key(asked.version, asked.split_id, config.digest, config.transform.hash, seed)
+            key = receipts.training_key(asked.version, asked.split_id, config.digest, config.input_hash, seed)
             trained = receipts.find_training(lake, model, key)
             if trained and tracking.known_run(client, trained["run_id"]) is None:
                 log.info("MLflow does not know the run of %s any more: it is trained again.", config.name)
@@ -102,6 +104,10 @@ def plan(lake: Storage, request: dict[str, Any], now: datetime | None = None) ->
             )
         gate_key = receipts.gate_key([task["key"] for task in tasks], gate_policy())
         decided = receipts.find_gate(lake, model, gate_key) if all(task["trained"] for task in tasks) else None
+        if asked.with_leaks and not (decided and decided["evaluation"]["plan"].get("with_leaks")):
+            decided = None
+            for task in tasks:
+                task["trained"] = None  # it is, and is told so when it is asked for its measurement
         changed = decided is None or not _still_stands(lake, model, decided)
         run = asked.links.get("airflow_run", "")
         moment = now or datetime.now(UTC)
@@ -125,6 +131,7 @@ def plan(lake: Storage, request: dict[str, Any], now: datetime | None = None) ->
         "gate_key": gate_key,
         "configs": tasks,
         "transforms": list(transforms.values()),
+        "features": wanted_features(configs),
         "changed": changed,
         "wait": None,
         "mlflow_url": tracking.run_page(experiment_id, parent),
@@ -138,6 +145,24 @@ def _why_not_now(lake: Storage, model: str, asker: Asker, run: str, now: datetim
 
 
 def train(lake: Storage, task: dict[str, Any]) -> dict[str, Any]:
+    """Trains one config of a plan; see ``train_once``. Where the plan says so, the result has ``given``, too.
+
+    ``given`` is what the config reaches on the split that the source gave, leaks and all; see training/leaks.py.
+    """
+    result = train_once(lake, task)
+    if task.get("with_leaks"):
+        from training import tracking
+        from training.leaks import measure_given
+
+        result = {**result, "given": measure_given(lake, task, load_config(task["name"]))}
+        client = tracking.open_client()
+        with tracking.reached():
+            told = {f"given_test_{name}": value for name, value in result["given"]["metrics"].items()}
+            tracking.log_step(client, result["run_id"], 0, told)
+    return result
+
+
+def train_once(lake: Storage, task: dict[str, Any]) -> dict[str, Any]:
     """Trains one config of a plan: an MLflow run around its kind's fit, the package, metrics on val, a receipt.
 
     Where the config asks for a search or for k-fold, these come first, each trial and fold in a run of its own below
@@ -185,7 +210,7 @@ def train(lake: Storage, task: dict[str, Any]) -> dict[str, Any]:
                 on_step(step, values)
             built = made.built
             tracking.log_step(client, run_id, 0, built.metrics("val_") | made.facts)
-            tracking.log_figures(run_id, built.figures("val"))
+            tracking.log_figures(run_id, built.figures("val") | made.figures)
             model_id = log_package(lake, built.path, built.package_id)
     result = {
         "config": config.name,
@@ -194,6 +219,7 @@ def train(lake: Storage, task: dict[str, Any]) -> dict[str, Any]:
         "model_id": model_id,
         "package": built.path,
         "package_id": built.package_id,
+        "state": built.state,
         "threshold": built.info.threshold,
         "options": config.model_dump(mode="json"),
         "val": {name: built.val[name] for name in ("count", *_SHOWN)},

@@ -5,18 +5,27 @@ Never used to choose or to promote anything: it shows on request how much too go
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from darkroom.contract import OUT, SPLITS_SCHEMA, TEST, TRAIN, VAL, images_table, splits_table
+from darkroom.contract import OUT, SPLITS_SCHEMA, TEST, TRAIN, VAL, images_table, splits_table, training_reports
 from darkroom.errors import DataError
+from darkroom.html import plural
+from darkroom.metrics import METRIC_NAMES
 from darkroom.rebalance import rebalance
 from darkroom.splitting import checked_options
 from darkroom.storage import Storage
 from darkroom.tables import Table
+from training.config import TrainingConfig
+from training.fitting import fit_fold, read_fold
+from training.kinds import Job
+
+log = logging.getLogger(__name__)
 
 VAL_SHARE = 0.15  # of the given train, drawn image by image, where the source gave no val
 
@@ -50,6 +59,29 @@ def read_given_split(lake: Storage, dataset: str, version: str, split_id: str) -
     rows = rows[rows["split"] != OUT]
     arrays = [pa.array(rows[field.name], type=field.type, from_pandas=True) for field in SPLITS_SCHEMA]
     return pa.Table.from_arrays(arrays, schema=SPLITS_SCHEMA), _leaks(rows)
+
+
+def measure_given(lake: Storage, task: Mapping[str, Any], config: TrainingConfig) -> dict[str, Any]:
+    """What a config reaches where it is trained and tested as the source gave the images; measured once.
+
+    Returns {"metrics": those of its test, "leaks": see ``read_given_split``}.
+    """
+    split, leaks = read_given_split(lake, task["dataset"], task["version"], task["split_id"])
+    path = f"{training_reports(task['model'], 'given')}/{task['key']}.parquet"
+    log.info("%s once more, on the split that the source gave: %s", config.name, told_leaks(leaks))
+    result = read_fold(lake, path)
+    if result is None:
+        result = fit_fold(task, path, Job(lake, task["dataset"], split, config.once(), task["seed"]))
+    test = result["test"]
+    return {"metrics": {name: test[name] for name in METRIC_NAMES if name in test}, "leaks": leaks}
+
+
+def told_leaks(leaks: Mapping[str, int]) -> str:
+    """The counts of ``read_given_split`` as words."""
+    return (
+        f"of {plural(leaks['images'], 'test image')} {leaks['identical']:,} are in its train or val byte for byte, "
+        f"{leaks['near']:,} more have a near duplicate there, and {leaks['groups']:,} more share a group with one."
+    )
 
 
 def _leaks(rows: pd.DataFrame) -> dict[str, int]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,16 +12,18 @@ import pyarrow as pa
 
 from darkroom.calibration import Temperature, calibrated, fit_temperature, without_temperature
 from darkroom.codedigest import code_digest
+from darkroom.contract import package_state
 from darkroom.metrics import flat_metrics, predict_labels, score
 from darkroom.model import Model, PackageInfo, load_package, pack, write_package
 from darkroom.storage import Storage
-from darkroom.thresholds import find_threshold
+from darkroom.thresholds import BalancedAccuracyAim, find_threshold
 from training.config import TrainingConfig
 from training.curves import pr_figure, reliability_figure, roc_figure
 from training.data import Examples, read_examples, read_split
 from training.kinds import Fitted
 from training.plots import confusion_figure
 from training.reference import val_reference
+from training.shifts import shifted
 
 THREADS = 2
 log = logging.getLogger(__name__)
@@ -37,6 +39,7 @@ class Built:
     val: Mapping[str, Any]  # darkroom.metrics.score
     truth: np.ndarray
     probabilities: np.ndarray
+    state: str | None = None  # where the lake keeps what a later training goes on from
 
     def metrics(self, prefix: str) -> dict[str, float]:
         """Those of val under flat names, and what was chosen on it."""
@@ -65,8 +68,12 @@ def build_package(lake: Storage, task: Mapping[str, Any], config: TrainingConfig
     split = read_split(lake, task["dataset"], task["split_id"])
     made = assemble(lake, task, config, fitted, split)
     reference = val_reference(lake, made.model, made.info, split, made.val, made.probabilities)
-    path, package_id = write_package(lake, task["model"], made.info, fitted.graph, reference)
-    return Built(path, package_id, made.info, made.info.metrics, made.val.truth, made.probabilities)
+    path, package_id = write_package(lake, task["model"], made.info, fitted.graph, reference, fitted.features)
+    state = None
+    if fitted.state is not None:
+        state = package_state(path)
+        lake.create(state, fitted.state)  # False: equal packages have equal states
+    return Built(path, package_id, made.info, made.info.metrics, made.val.truth, made.probabilities, state)
 
 
 def assemble(
@@ -92,15 +99,25 @@ def assemble(
         code_digest=code_digest(),
         seed=task["seed"],
         input_shape=config.transform.shape,
+        features=None if config.feature_set is None else config.feature_set.model_dump(mode="json"),
+        features_hash=None if config.feature_set is None else config.feature_set.hash,
     )
-    model = load_package(lake, pack(info, fitted.graph), threads=THREADS)
+    model = load_package(lake, pack(info, fitted.graph, features=fitted.features), threads=THREADS)
     raw = model.predict(val.pixels)
-    temperature = _temperature(config, val, raw)
+    seen, truth, groups = raw, val.truth, list(val.group)
+    if config.choose_on == "val_and_shifts":
+        # Every image twice, as it is and as another machine might have delivered it.
+        seen = np.concatenate([raw, model.predict(shifted(val.pixels))])
+        truth, groups = np.tile(truth, 2), groups * 2
+    temperature = _temperature(config, truth, seen, groups)
     probabilities = calibrated(raw, temperature.value)
     notes = [f"Temperature {temperature.value:g}: {temperature.reason}."]
     threshold = None
     if positive is not None:
-        found = find_threshold(config.threshold, val.truth, probabilities, classes, classes.index(positive))
+        # A recall is promised for val as it is.
+        whole = isinstance(config.threshold, BalancedAccuracyAim)
+        on = (truth, calibrated(seen, temperature.value)) if whole else (val.truth, probabilities)
+        found = find_threshold(config.threshold, *on, classes, classes.index(positive))
         threshold = found.value
         notes.append(f"Threshold {found.note}.")
         if not found.reached:
@@ -111,13 +128,14 @@ def assemble(
     measured |= without_temperature(val.truth, probabilities, labels, temperature.value)
     chosen = {"temperature": temperature.value, "threshold": threshold, "metrics": measured, "notes": tuple(notes)}
     info = info.model_copy(update=chosen)
-    return Assembled(info, load_package(lake, pack(info, fitted.graph), threads=THREADS), val, probabilities)
+    packed = pack(info, fitted.graph, features=fitted.features)
+    return Assembled(info, load_package(lake, packed, threads=THREADS), val, probabilities)
 
 
-def _temperature(config: TrainingConfig, val: Examples, raw: np.ndarray) -> Temperature:
+def _temperature(config: TrainingConfig, truth: np.ndarray, raw: np.ndarray, groups: Sequence[str]) -> Temperature:
     if config.calibration == "none":
         return Temperature(1.0, None, None, "the config asks for none")
-    return fit_temperature(val.truth, raw, val.group)
+    return fit_temperature(truth, raw, groups)
 
 
 def figures_of(

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-import numpy as np
-
 from darkroom.figures import svg
 from darkroom.html import Page, number, plural
 from darkroom.metrics import METRIC_NAMES
@@ -13,6 +11,7 @@ from darkroom.palette import class_colors
 from training.comparison import Entry
 from training.curves import pr_figure, reliability_figure, roc_figure
 from training.differences import Compared
+from training.explained import SAMPLE
 from training.measured import Measured
 from training.mistakes import MOST
 from training.plots import confusion_figure
@@ -149,27 +148,47 @@ def mistakes_part(page: Page, entry: Entry) -> None:
 
 
 def difference_table(page: Page, compared: Sequence[Compared], title: str, *, folded: bool = False) -> None:
-    """A row a rival and metric: the difference, its interval, p as it is and corrected, and the answer."""
-    rows = [
-        [
-            one.rival,
-            METRIC_NAMES[one.metric],
-            None if one.difference.value is None else f"{one.difference.value:+.3f}",
-            None if one.difference.low is None else f"{one.difference.low:+.3f} to {one.difference.high:+.3f}",
-            _p(one.difference.p),
-            _p(one.p_holm),
-            None if one.real is None else "real" if one.real else "not shown",
-            one.difference.method + (f": {one.difference.reason}" if one.difference.reason else ""),
-        ]
-        for one in compared
-    ]
-    headers = ["against", "metric", "difference", "95 % interval", "p", "p by Holm", "answer", "method"]
-    if len({one.metric for one in compared}) == 1:  # the title names it
-        headers, rows = [headers[0], *headers[2:]], [[row[0], *row[2:]] for row in rows]
-    page.table(headers, rows, title=title, folded=folded)
+    """A row a rival and metric: the difference, its interval, p as it is and corrected, and the answer.
+
+    A column that says the same in every row is left out: the title says it.
+    """
+    methods = [one.difference.method + _because(one.difference.reason) for one in compared]
+    columns: dict[str, list[str | None]] = {
+        "against": [one.rival for one in compared],
+        "metric": [METRIC_NAMES[one.metric] for one in compared],
+        "difference": [None if (d := one.difference).value is None else f"{d.value:+.3f}" for one in compared],
+        "95 % interval": [
+            None if (d := one.difference).low is None else f"{d.low:+.3f} to {d.high:+.3f}" for one in compared
+        ],
+        "p": [_p(one.difference.p) for one in compared],
+        "p by Holm": [_p(one.p_holm) for one in compared],
+        "real": [None if one.real is None else "yes" if one.real else "not shown" for one in compared],
+        "method": list(methods),
+    }
+    alike = [name for name in ("against", "metric", "method") if len(set(columns[name])) == 1 and len(compared) > 1]
+    if "method" in alike:
+        title = f"{title} ({methods[0]})"
+    if columns["p"] == columns["p by Holm"]:
+        alike.append("p by Holm")
+    kept = [name for name in columns if name not in alike]
+    rows = list(zip(*(columns[name] for name in kept), strict=True))
+    page.table(kept, rows, title=title, folded=folded)
+
+
+def _because(reason: str) -> str:
+    return f": {reason}" if reason else ""
 
 
 def _p(value: float | None) -> str | None:
-    if value is None or not np.isfinite(value):
+    if value is None:
         return None
-    return "under 0.001" if value < 0.001 else f"{value:.3f}"
+    return f"{value:.4f}" if value >= 1e-4 else f"{value:.0e}"
+
+
+def explained_part(page: Page, entry: Entry) -> None:
+    """Heat maps of right, wrong and unsure answers."""
+    page.text(f"{entry.explained.method} The surer the orange, the more it speaks for what was said. {SAMPLE}")
+    for group in dict.fromkeys(one.group for one in entry.explained.images):
+        page.gallery(
+            group.capitalize(), [(one.picture, one.caption) for one in entry.explained.images if one.group == group]
+        )

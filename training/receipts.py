@@ -12,9 +12,9 @@ from darkroom.gate import GatePolicy
 from darkroom.storage import Storage
 
 
-def training_key(version: str, split_id: str, config_digest: str, transform_hash: str, seed: int) -> str:
+def training_key(version: str, split_id: str, config_digest: str, input_hash: str, seed: int) -> str:
     """What decides the outcome of one training."""
-    return stable_hash([version, split_id, config_digest, transform_hash, seed, code_digest()])
+    return stable_hash([version, split_id, config_digest, input_hash, seed, code_digest()])
 
 
 def gate_key(training_keys: Sequence[str], policy: GatePolicy) -> str:

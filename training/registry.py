@@ -26,7 +26,7 @@ ALIAS, ALIAS_BEFORE = "champion", "previous"
 # What a model server needs to predict with a package. Given, since inferring them takes MLflow half a minute.
 REQUIREMENTS = (
     *("mlflow", "minio", "numpy", "onnx", "onnxruntime", "opencv-python-headless", "pandas", "pillow", "pyarrow"),
-    *("pydantic", "pydantic-settings", "simplejpeg"),
+    *("mahotas", "pydantic", "pydantic-settings", "scikit-image", "simplejpeg"),
 )
 
 

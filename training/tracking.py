@@ -192,7 +192,7 @@ def run_page(experiment_id: str, run_id: str) -> str:
 
 
 def log_figures(run_id: str, figures: Mapping[str, bytes]) -> None:
-    """PNG pictures as artifacts of a run."""
+    """Files, by name, as artifacts of a run's plots."""
     import tempfile
 
     client = open_client()

@@ -33,13 +33,14 @@ from darkroom.contract import stable_hash
 from darkroom.errors import DataError, InvalidRequest
 from darkroom.features import kinds
 from darkroom.golden import GOLDEN_IMAGES
-from darkroom.transform import ImageTransform
+from darkroom.transform import ImageTransform, resize_area
 
 Raws = Sequence[np.ndarray] | np.ndarray
 """Raw features of several images in order: float32[N, D], or a list of arrays where K is each image's own."""
 
 _FLOATS = np.dtype("<f4")
 _GOLDEN_SIDE = 96  # pixels
+_LARGE_SIDE = 4096  # pixels; no image is enlarged beyond it
 
 
 class Feature(BaseModel):
@@ -140,6 +141,15 @@ def parse_feature(value: Any) -> Feature:
 def to_gray(pixels: np.ndarray) -> np.ndarray:
     """uint8[H, W], the ITU-R 601 luma of uint8[H, W, C]."""
     return pixels[:, :, 0] if pixels.shape[2] == 1 else cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY)
+
+
+def at_least(gray: np.ndarray, side: int) -> np.ndarray:
+    """uint8[H, W] enlarged so that the shorter side has so many pixels, as far as the longer one gets no huge one."""
+    height, width = gray.shape
+    if min(height, width) >= side:
+        return gray
+    scale = side / min(height, width)
+    return resize_area(gray, min(round(width * scale), _LARGE_SIDE), min(round(height * scale), _LARGE_SIDE))
 
 
 def too_small(feature: Feature, shape: Sequence[int], least: str) -> InvalidRequest:

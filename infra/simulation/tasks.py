@@ -69,7 +69,7 @@ def prepare(form: Mapping[str, Any]) -> dict[str, Any]:
     split_id = flows.split.function(dataset, version, plan["split_options"])["split_id"]
     chosen = {"dataset": dataset, "version": version, "split_id": split_id}
     validate.validate({**chosen, "limits": plan["limits"]})
-    preprocess.make({**chosen, "transforms": plan["transforms"]})
+    preprocess.make({**chosen, "transforms": plan["transforms"], "features": plan["features"]})
     outlets = OutletEventAccessors()
     flows.publish.function(dataset, version, split_id, plan["configs"], outlet_events=outlets)
     return dict(outlets[DATASETS].extra)
@@ -89,7 +89,7 @@ def train(
     except AirflowSkipException as wait:
         return {"waits": str(wait)}
     try:
-        preprocess.make({name: plan[name] for name in ("dataset", "version", "split_id", "transforms")})
+        preprocess.make({name: plan[name] for name in ("dataset", "version", "split_id", "transforms", "features")})
         trained = [flows.train.function(task) for task in flows.configs_of.function("python", plan["configs"])]
         in_spark = [train_job.train(task) for task in flows.configs_of.function("spark", plan["configs"])]
         verdict = flows.gate.function(flows.evaluate.function(plan, trained, in_spark))

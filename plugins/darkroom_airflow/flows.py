@@ -28,13 +28,11 @@ _ASKED_BY = {"asset_triggered": "data", "scheduled": "schedule"}
 @work(multiple_outputs=True)
 def check_request(params: Any = None) -> dict[str, Any]:
     """Checks the whole form before any work starts, and says what each later task gets."""
-    from training.config import load_config
+    from training.config import load_config, wanted_features
 
     request = parse_request(PrepareRequest, fields_of(params))
-    transforms = {}
-    for name in request.configs:
-        transform = load_config(name).transform
-        transforms[transform.hash] = transform.model_dump(mode="json")
+    configs = [load_config(name) for name in request.configs]
+    transforms = {config.transform.hash: config.transform.model_dump(mode="json") for config in configs}
     return {
         "dataset": request.dataset,
         "source": request.source_config(),
@@ -43,6 +41,7 @@ def check_request(params: Any = None) -> dict[str, Any]:
         "limits": request.validation_limits(),
         "configs": request.configs,
         "transforms": list(transforms.values()),
+        "features": wanted_features(configs),
     }
 
 
@@ -134,6 +133,7 @@ def plan(params: Any = None, triggering_asset_events: Any = None, dag_run: Any =
             "split_id": split_id,
             "configs": request.configs or (event.get("configs") if same else None) or [],
             "seed": request.seed,
+            "with_leaks": request.with_leaks,
             "links": {"airflow_run": run_url(dag_run)},
             "asked_by": request.asked_by or _ASKED_BY.get(run_type_of(dag_run), "hand"),
         },

@@ -10,7 +10,7 @@ from darkroom.model import load_package, pack
 from darkroom.storage import Storage
 from tests.packages import CLASSES, TRANSFORM, bright_or_dark, package_info
 from training.data import Examples
-from training.explained import explain, method_of, sample
+from training.explained import explain, sample
 
 pytestmark = pytest.mark.unit
 
@@ -92,7 +92,7 @@ def it_explains_a_package_without_maps(lake: Storage) -> None:
     probabilities = model.predict(pixels)
     labels, scores = model.label_indices(probabilities), probabilities.max(axis=1)
     found = explain(model, examples, labels, scores, each=2)
-    assert method_of(model).startswith("Occlusion")
-    assert {one.group for one in found} <= {"right", "wrong", "unsure"}
-    assert all(one.picture.startswith(b"\x89PNG") for one in found)
+    assert found.method.startswith("Occlusion")
+    assert {one.group for one in found.images} <= {"right", "wrong", "unsure"}
+    assert all(one.picture.startswith(b"\x89PNG") for one in found.images)
     assert found == explain(model, examples, labels, scores, each=2)

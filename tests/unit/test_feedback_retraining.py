@@ -96,6 +96,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Any]]:
     patch.chdir(folder)
     patch.setenv("DARKROOM_LAKE", str(folder / "lake"))
     patch.setenv("DARKROOM_MLFLOW_TRACKING_URI", f"sqlite:///{folder / 'mlflow.db'}")
+    patch.setenv("DARKROOM_TRAIN_CONFIGS", '["means"]')
     get_settings.cache_clear()
     (folder / "configs").mkdir()
     (folder / "configs" / "means.yaml").write_text(MEANS)

@@ -59,6 +59,35 @@ def it_calls_positive_from_the_threshold_on(lake: Storage) -> None:
         assert score.tolist() == [probabilities[k, model.classes.index(label)] for k, label in enumerate(labels)]
 
 
+def it_calibrates_every_answer(lake: Storage) -> None:
+    plain, sure = (
+        load_package(lake, pack(package_info(temperature=temperature), bright_or_dark())) for temperature in (1.0, 0.5)
+    )
+    pixels = np.random.default_rng(0).integers(90, 160, (5, *TRANSFORM.shape), dtype=np.uint8)
+    before, after = plain.predict(pixels), sure.predict(pixels)
+    np.testing.assert_allclose(after, before**2 / (before**2).sum(1, keepdims=True), rtol=1e-4)
+    assert after.dtype == np.float32
+    np.testing.assert_array_equal(sure.predict_with_features(pixels)[0], after)
+
+
+def it_reads_packages_that_know_no_temperature(lake: Storage) -> None:
+    with zipfile.ZipFile(io.BytesIO(pack(package_info(), bright_or_dark()))) as archive:
+        members = {name: archive.read(name) for name in archive.namelist()}
+    content = json.loads(members["package.json"])
+    del content["temperature"], content["notes"]
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w") as archive:
+        for name, data in {**members, "package.json": json.dumps(content).encode()}.items():
+            archive.writestr(name, data)
+    assert load_package(lake, out.getvalue()).info.temperature == 1.0
+
+
+@pytest.mark.parametrize("temperature", [0, -1, float("inf"), float("nan")])
+def it_refuses_a_temperature_that_is_none(temperature: float) -> None:
+    with pytest.raises(ValueError, match="temperature"):
+        package_info(temperature=temperature)
+
+
 def it_takes_the_most_probable_of_many_classes(lake: Storage) -> None:
     info = package_info(classes=("a", "b", "c"), positive_class=None, threshold=None)
     model = load_package(lake, pack(info, bright_or_dark(classes=3)))
@@ -143,7 +172,7 @@ def changed_graph(change: Any) -> bytes:
 
 
 def external_weight(model: onnx.ModelProto) -> None:
-    tensor = next(one for one in model.graph.initializer if one.name == "weights")
+    tensor = next(one for one in model.graph.initializer if one.name.startswith("weights"))
     tensor.ClearField("raw_data")
     tensor.data_location = TensorProto.EXTERNAL
     tensor.external_data.add(key="location", value="../../etc/passwd")
@@ -180,7 +209,7 @@ def it_refuses_graphs_that_reach_outside(lake: Storage, change: Any, told: str) 
 
 def it_refuses_a_model_that_gives_no_numbers(lake: Storage) -> None:
     def poison(model: onnx.ModelProto) -> None:
-        tensor = next(one for one in model.graph.initializer if one.name == "intercepts")
+        tensor = next(one for one in model.graph.initializer if one.name.startswith("offset"))
         tensor.raw_data = np.array([np.nan, 0.0]).tobytes()
 
     with pytest.raises(ModelError, match="finite"):

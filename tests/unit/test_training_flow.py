@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -47,6 +46,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Any]]:
     patch.chdir(folder)
     patch.setenv("DARKROOM_LAKE", str(folder / "lake"))
     patch.setenv("DARKROOM_MLFLOW_TRACKING_URI", f"sqlite:///{folder / 'mlflow.db'}")
+    patch.setenv("DARKROOM_TRAIN_CONFIGS", '["cnn", "linear"]')
     get_settings.cache_clear()
     (folder / "configs").mkdir()
     (folder / "configs" / "cnn.yaml").write_text(CNN)
@@ -297,9 +297,10 @@ def it_refuses_a_wrong_request(
         flow.plan(world["lake"], {**world["request"], **changes})
 
 
-def it_refuses_an_unknown_positive_class(world: dict[str, Any], tmp_path: Path) -> None:
+@pytest.mark.parametrize("wrong", ["positive_class: GREEN", "threshold: {aim: recall, of: GREEN, at_least: 0.9}"])
+def it_refuses_an_unknown_class(world: dict[str, Any], wrong: str) -> None:
     path = world["folder"] / "configs" / "wrong.yaml"
-    path.write_text(LINEAR + "positive_class: GREEN\n")
+    path.write_text(f"{LINEAR}{wrong}\n")
     try:
         with pytest.raises(InvalidRequest, match="GREEN"):
             flow.plan(world["lake"], {**world["request"], "configs": ["wrong"]})

@@ -37,7 +37,15 @@ def examples(count: int, seed: int, copies: int = 1) -> Examples:
         row, column = rng.integers(2, 10), rng.integers(1, 3) + 9 * side
         pixels[k, row : row + 4, column : column + 4] = 230
     ids = [f"{seed}-{k}" for k in range(count)]
-    return Examples(ids, pixels, truth, np.ones(count), np.full(count, copies), ids, CLASSES)
+    return Examples(
+        content_ids=ids,
+        pixels=pixels,
+        truth=truth,
+        weight=np.ones(count),
+        copies=np.full(count, copies),
+        group=ids,
+        classes=CLASSES,
+    )
 
 
 def tiny(**changes: Any) -> Config:

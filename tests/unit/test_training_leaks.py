@@ -6,12 +6,17 @@ import pytest
 
 from darkroom.errors import DataError
 from darkroom.storage import Storage
+from tests.kinds import FITTED
 from tests.packages import png
 from tests.suites.feedback import DATASET
 from tests.suites.prepared import fetched, prepare
+from tests.suites.training import World, empty_store, world
+from training import flow, tracking
 from training.leaks import read_given_split
 
 pytestmark = pytest.mark.unit
+
+__all__ = ["empty_store", "world"]  # fixtures
 
 
 def images(parts: tuple[str, ...] = ("train/", "test/")) -> list[tuple[str, bytes]]:
@@ -50,3 +55,21 @@ def it_says_that_no_test_split_was_given(lake: Storage) -> None:
     request = prepared["request"]
     with pytest.raises(DataError, match="gave no test split"):
         read_given_split(lake, DATASET, request["version"], request["split_id"])
+
+
+def it_is_measured_once_and_shown_beside_the_split_without_leaks(world: World) -> None:
+    world.config("mean", "sharpness: 20")
+    plain = world.plan("mean")
+    evaluation = flow.evaluate(world.lake, {"plan": plain, "results": [flow.train(world.lake, plain["configs"][0])]})
+    assert "With leaks and without" not in world.lake.read(evaluation["page"]).decode()
+    for fits in (2, 2):  # the one of the split itself, and that of the given one
+        plan = world.plan("mean", with_leaks=True)
+        result = flow.train(world.lake, plan["configs"][0])
+        assert len(FITTED) == fits
+        assert result["package_id"] == evaluation["challenger"]["package_id"]
+        assert result["given"]["leaks"] == {"images": 40, "identical": 0, "near": 0, "groups": 0}
+        assert result["given"]["metrics"]["balanced_accuracy"] > 0.95
+    logged = tracking.open_client().get_run(result["run_id"]).data.metrics
+    assert logged["given_test_balanced_accuracy"] == result["given"]["metrics"]["balanced_accuracy"]
+    page = flow.evaluate(world.lake, {"plan": plan, "results": [result]})["page"]
+    assert "With leaks and without" in world.lake.read(page).decode()

@@ -14,11 +14,14 @@ from typing import Any, Literal, Protocol, cast
 
 import pyarrow as pa
 
+from darkroom.contract import TRAIN
 from darkroom.errors import DataError, InvalidRequest
+from darkroom.features import FittedFeatures, Raws, read_features
 from darkroom.storage import Storage
 from training.config import TrainingConfig
-from training.data import Examples, class_names, read_examples
+from training.data import Examples, class_names, part_rows, read_examples
 from training.team import ALONE, Team
+from training.vectors import Vectors, vectors_of
 
 OnStep = Callable[[int, Mapping[str, float]], None]
 
@@ -52,14 +55,35 @@ class Job:
         """The images of train or val with their pixels, made by the config's transform."""
         return read_examples(self.lake, self.dataset, self.split, part, self.config.transform)
 
+    @cached_property
+    def fitted_features(self) -> FittedFeatures:
+        """The config's features, fitted to the images of train."""
+        fitted: FittedFeatures = self.config.feature_set.fit(self._raws(TRAIN), self.seed)
+        return fitted
+
+    def features(self, part: str, fitted: FittedFeatures | None = None) -> Vectors:
+        """The images of train or val as vectors of the config's features; ``fitted``: to other images than train's."""
+        return vectors_of(part_rows(self.split, part), self._raws(part), fitted or self.fitted_features)
+
+    def _raws(self, part: str) -> list[Raws]:
+        ids = part_rows(self.split, part).content_ids
+        return read_features(self.lake, self.dataset, self.config.transform, self.config.feature_set, ids)
+
 
 @dataclass(frozen=True)
 class Fitted:
-    """A fitted model: its ONNX graph (uint8[N, H, W, C] in, float32[N, classes] out), and numbers about the fit."""
+    """A fitted model and numbers about the fit.
+
+    ``graph``: ONNX, uint8[N, H, W, C] in, or with ``features`` what those make of it, float32[N, D]; float32[N,
+    classes] out. ``figures``: more files for the run's plots, by name. ``state``: what a later training goes on from.
+    """
 
     graph: bytes
     facts: Mapping[str, float] = field(default_factory=dict)
     history: list[dict[str, float]] = field(default_factory=list)
+    features: FittedFeatures | None = None
+    figures: Mapping[str, bytes] = field(default_factory=dict)
+    state: bytes | None = None
 
 
 class Kind(Protocol):

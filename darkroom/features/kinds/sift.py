@@ -14,8 +14,7 @@ import numpy as np
 from pydantic import Field
 
 from darkroom.errors import DataError
-from darkroom.features.feature import Feature, Raws, to_gray
-from darkroom.transform import resize_area
+from darkroom.features.feature import Feature, Raws, at_least, to_gray
 
 LIBRARIES = ("cv2",)
 RAW = ("u1", 128)
@@ -26,20 +25,16 @@ class Options(Feature):
     """Local patterns around keypoints, wherever they are and however turned, counted by visual word."""
 
     kind: Literal["sift"] = "sift"
-    keypoints: int = Field(256, ge=1, le=4096, description="The strongest of an image that are kept.")
-    contrast: float = Field(0.01, ge=0, le=0.2, description="Keypoints with less contrast are left out.")
+    keypoints: int = Field(512, ge=1, le=4096, description="The strongest of an image that are kept.")
+    contrast: float = Field(0.02, ge=0, le=0.2, description="Keypoints with less contrast are left out.")
     least_side: int = Field(128, ge=1, le=1024, description="Smaller images are enlarged first. Pixels.")
-    words: int = Field(256, ge=2, le=8192, description="Visual words: clusters of the training images' descriptors.")
+    words: int = Field(512, ge=2, le=8192, description="Visual words: clusters of the training images' descriptors.")
     sample: int = Field(50_000, ge=100, le=5_000_000, description="Descriptors that the words are found from, at most.")
 
 
 def extract(pixels: np.ndarray, options: Options) -> np.ndarray:
     """uint8[K, 128] descriptors of the strongest keypoints; K is 0 where there are none, as in a flat image."""
-    gray = to_gray(pixels)
-    height, width = gray.shape
-    if min(height, width) < options.least_side:
-        scale = options.least_side / min(height, width)
-        gray = resize_area(gray, min(round(width * scale), 4096), min(round(height * scale), 4096))
+    gray = at_least(to_gray(pixels), options.least_side)
     points, found = _detector(options.contrast).detectAndCompute(np.ascontiguousarray(gray), None)
     if found is None:
         return np.empty((0, RAW[1]), np.uint8)

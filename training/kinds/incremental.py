@@ -1,0 +1,84 @@
+"""An incremental learner on features, which goes on from where an earlier training ended.
+
+Every training keeps its state beside the model package. A config that names one in ``resume`` shows the learner only
+the images that it has not seen, once each.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import Literal
+
+import numpy as np
+from pydantic import Field
+
+from darkroom.errors import InvalidRequest
+from darkroom.features import FittedFeatures
+from darkroom.features.packed import pack_features, unpack_features
+from training.classical import HeadConfig
+from training.incremental_state import State, pack_state, partial_fit, start, state_graph, unpack_state
+from training.kinds import Fitted, Job
+from training.trials import Trial, Tried, best_on_val
+
+log = logging.getLogger(__name__)
+
+RUNS_IN: Literal["python", "spark"] = "python"
+
+
+class Config(HeadConfig):
+    """Options of scikit-learn's SGDClassifier, and what to go on from."""
+
+    kind: Literal["incremental"] = "incremental"
+    penalty: float = Field(default=1e-4, gt=0, le=1, description="Of large weights: alpha.")
+    resume: str = Field(
+        default="", max_length=500, description="Lake path of the state of an earlier training. Empty: begin anew."
+    )
+
+
+def fit(job: Job) -> Fitted:
+    """Shows the learner each train image that it has not seen, in the order of content_id.
+
+    Raises InvalidRequest where the state is not there, or is of other classes, features or options.
+    """
+    features, state, seen = _begin(job)
+    train, val = job.features("train", features), job.features("val", features)
+    marks = np.array([int(content_id[:16], 16) for content_id in train.content_ids], np.uint64)
+    new = np.flatnonzero(~np.isin(marks, seen))
+    log.info(
+        "%s: %s images seen before; %s of %s in train are new",
+        *(job.config.name, f"{len(seen):,}", f"{len(new):,}", f"{len(marks):,}"),
+    )
+    learned = partial_fit(state, train.values[new], train.truth[new], train.weight[new])
+
+    def only(trial: Trial) -> Tried:
+        return Tried(learned, state_graph(learned), {"images_seen": int(learned.count)})
+
+    fitted = best_on_val(job, val.values, val.truth, [{}], only)
+    kept = pack_state(learned, pack_features(features), np.union1d(seen, marks))
+    return Fitted(fitted.graph, fitted.facts, fitted.history, features, state=kept)
+
+
+def _begin(job: Job) -> tuple[FittedFeatures, State, np.ndarray]:
+    """The features, the state and the marks of the images that it has seen: new ones, or those of ``resume``."""
+    config: Config = job.config
+    if not config.resume:
+        features = job.fitted_features
+        return features, start(job.classes, features.length, config.penalty), np.empty(0, np.uint64)
+    try:
+        data = job.lake.read(config.resume)
+    except FileNotFoundError:
+        raise InvalidRequest(
+            f"The training config {config.name} resumes {config.resume}, which is not on {job.lake.root}. Expected the "
+            "path that an earlier training returned as its state."
+        ) from None
+    state, packed, seen = unpack_state(data)
+    features = unpack_features(packed)
+    found = (tuple(state.classes.tolist()), features.features, float(state.penalty))
+    wanted = (job.classes, config.features, config.penalty)
+    for name, one, other in zip(("classes", "features", "penalty"), found, wanted, strict=True):
+        if one != other:
+            raise InvalidRequest(
+                f"The state {config.resume} has other {name} than {config.name}: {one} instead of {other}. Expected "
+                "the same. Begin anew, with an empty resume."
+            )
+    return features, state, seen
