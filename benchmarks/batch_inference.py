@@ -1,11 +1,13 @@
 """How fast is batch inference, beside what limits it? JPEG to row of predictions, images a second.
 
     python benchmarks/batch_inference.py --images 2000 --rounds 3
+    python benchmarks/batch_inference.py --images 256 --graph /tmp/graphs/mobilenet_v2-224-int8.onnx
 
-Every way sees the same unique phantom radiographs and the same network of small_cnn's size (random weights: the
-time does not depend on them). Limits: decoding alone, the network alone, and two plain processes that do all of the
-work without Spark. Peers: one image at a time, and the whole job in Spark. Ways alternate within a round; quoted are
-medians of ratios within a round, since machines are shared and noisy.
+Every way sees the same unique phantom radiographs and the same network: one of small_cnn's size (random weights: the
+time does not depend on them), or the graph of a file, as benchmarks/batch_networks.py keeps them. Limits: decoding
+alone, the network alone, and two plain processes that do all of the work without Spark. Peers: one image at a time, and
+the whole job in Spark. Ways alternate within a round; quoted are medians of ratios within a round, since machines are
+shared and noisy.
 """
 
 from __future__ import annotations
@@ -20,6 +22,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
+from pathlib import Path
 from typing import Any
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -37,7 +40,7 @@ from spark_apps.predict import classify_files, predict_inbox, worker_model
 from spark_apps.session import spark_session
 
 WORKERS = 2
-TRANSFORM = ImageTransform(width=64, height=64, color="gray")
+SMALL = ImageTransform(width=64, height=64, color="gray")
 DAY, FEED = "2026-01-01", "bench"
 
 
@@ -70,7 +73,7 @@ def network(filters: tuple[int, ...] = (16, 32, 64, 96)) -> bytes:
     graph = helper.make_graph(
         nodes,
         "bench",
-        [helper.make_tensor_value_info("pixels", TensorProto.UINT8, ["N", *TRANSFORM.shape])],
+        [helper.make_tensor_value_info("pixels", TensorProto.UINT8, ["N", *SMALL.shape])],
         [helper.make_tensor_value_info("probabilities", TensorProto.FLOAT, ["N", 2])],
         weights,
     )
@@ -79,7 +82,16 @@ def network(filters: tuple[int, ...] = (16, 32, 64, 96)) -> bytes:
     return bytes(model.SerializeToString())
 
 
-def prepare(lake: Storage, images: int) -> dict[str, Any]:
+def transform_of(graph: bytes) -> ImageTransform:
+    """The transform that makes what a graph takes, uint8[N, H, W, C]."""
+    import onnx
+
+    taken = onnx.load_model_from_string(graph).graph.input[0].type.tensor_type.shape.dim
+    height, width, channels = (dimension.dim_value for dimension in taken[1:])
+    return ImageTransform(width=width, height=height, color="gray" if channels == 1 else "rgb")
+
+
+def prepare(lake: Storage, images: int, graph: bytes, transform: ImageTransform) -> dict[str, Any]:
     """Fills the inbox with unique phantoms and writes the package; returns the job's request."""
     source = PhantomSource(images=round(images * 1.2) + 200, seed=0)
     ordinary = (planned for planned in phantom_plan(source) if planned.quirk is None)
@@ -90,14 +102,14 @@ def prepare(lake: Storage, images: int) -> dict[str, Any]:
         classes=("NORMAL", "PNEUMONIA"),
         positive_class="PNEUMONIA",
         threshold=0.5,
-        transform=TRANSFORM.model_dump(mode="json"),
-        transform_hash=TRANSFORM.hash,
+        transform=transform.model_dump(mode="json"),
+        transform_hash=transform.hash,
         config_digest="0",
         code_digest="0",
-        input_shape=TRANSFORM.shape,
+        input_shape=transform.shape,
         **identity,
     )
-    path, package_id = write_package(lake, FEED, info, network())
+    path, package_id = write_package(lake, FEED, info, graph)
     champion = {"package": path, "package_id": package_id, "version": "1", "run_id": "r", "dataset_version": "v"}
     return {"feed": FEED, "model": FEED, "dt": DAY, "champion": champion, "predicted_at": "2026-01-02T00:00:00Z"}
 
@@ -118,18 +130,21 @@ def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--images", type=int, default=2000)
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--graph", type=Path, default=None, help="an ONNX file; default: small_cnn's size")
     options = parser.parse_args(argv)
+    graph = options.graph.read_bytes() if options.graph else network()
+    transform = transform_of(graph)
     one_thread()
     with tempfile.TemporaryDirectory() as folder, spark_session("bench", master=f"local[{WORKERS}]") as spark:
         lake = open_storage(folder)
-        request = prepare(lake, options.images)
+        request = prepare(lake, options.images, graph, transform)
         plan = plan_prediction(lake, request)
         files = [(blob.path, blob.size) for blob in plan.blobs]
         model = load_package(lake, request["champion"]["package"])
         pool = ProcessPoolExecutor(WORKERS, mp_context=get_context("spawn"))
         list(pool.map(warm, [folder] * WORKERS, [request["champion"]] * WORKERS))
         some = files[: max(BATCH, len(files) // 4)]
-        pixels = np.stack([TRANSFORM.apply(lake.read(path)) for path, _ in some])
+        pixels = np.stack([transform.apply(lake.read(path)) for path, _ in some])
 
         def plain(batch: int, chosen: list[tuple[str, int]]) -> int:
             parts = [chosen[k::WORKERS] for k in range(WORKERS)]
@@ -137,7 +152,9 @@ def main(argv: list[str] | None = None) -> int:
             return sum(pool.map(plain_worker, *arguments))
 
         ways: dict[str, Callable[[], int]] = {
-            "decode to 64x64, one thread": lambda: len([TRANSFORM.apply(lake.read(path)) for path, _ in some]),
+            f"decode to {transform.width}x{transform.height}, one thread": lambda: len(
+                [transform.apply(lake.read(path)) for path, _ in some]
+            ),
             "network alone, one thread": lambda: len(model.predict(pixels)),
             "two plain processes": lambda: plain(BATCH, files),
             "two plain processes, one image at a time": lambda: plain(1, files),

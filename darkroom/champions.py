@@ -17,6 +17,8 @@ from darkroom.errors import CommitConflict, InvalidRequest, MachineryError, NoCh
 from darkroom.storage import Storage
 
 ATTEMPTS = 100
+BY_HAND = "by-hand"
+"""In the place of the run, version, dataset version and split of a champion that no training made."""
 
 
 @dataclass(frozen=True)

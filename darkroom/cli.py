@@ -113,7 +113,9 @@ def _hours(value: str) -> float:
 def parser() -> argparse.ArgumentParser:
     """The command's arguments."""
     top = argparse.ArgumentParser(prog="darkroom", description="Looks after what Darkroom keeps.")
-    groups = top.add_subparsers(required=True, metavar="lake | partition | vacuum | feedback | lineage | champion")
+    groups = top.add_subparsers(
+        required=True, metavar="lake | partition | vacuum | feedback | lineage | champion | model"
+    )
     commands = groups.add_parser("lake", help="copy, check and clean a lake").add_subparsers(
         required=True, metavar="copy | check | clean"
     )

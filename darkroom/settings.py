@@ -34,6 +34,7 @@ class Settings(BaseSettings):
     max_image_bytes: int = Field(256 * 2**20, gt=0, description="Larger image files are rows with a problem. Bytes.")
     max_image_pixels: int = Field(200_000_000, gt=0, description="Images that declare more are not decoded. Pixels.")
     max_archive_bytes: int = Field(200 * 2**30, gt=0, description="An archive that unpacks to more is refused. Bytes.")
+    max_weights_bytes: int = Field(2 * 2**30, gt=0, description="Larger files of network weights are refused. Bytes.")
     max_archive_files: int = Field(5_000_000, gt=0, description="An archive with more members is refused. Files.")
 
     train_schedule: str = Field("", description="Cron of scheduled retraining, UTC. Empty: only on data and request.")

@@ -49,10 +49,13 @@ def settle_statistics(model: Any, pixels: np.ndarray, batch_size: int = 128) -> 
 
     The running averages that training leaves lag behind weights that still move, and know nothing of averaged ones;
     on some hundred images that makes a good network look bad (Izmailov et al. 2018, arXiv 1803.05407, section 3.2).
+    Frozen layers keep the statistics that they came with: their weights fit no others.
     """
     import keras
 
-    layers = [layer for layer in model.layers if isinstance(layer, keras.layers.BatchNormalization)]
+    layers = [one for one in model.layers if isinstance(one, keras.layers.BatchNormalization) and one.trainable]
+    if not layers:
+        return
     momentum = [layer.momentum for layer in layers]
     for number, start in enumerate(range(0, len(pixels), batch_size)):
         for layer in layers:

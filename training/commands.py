@@ -1,4 +1,4 @@
-"""The part of the ``darkroom`` command that knows of MLflow: ``darkroom champion``."""
+"""The parts of the ``darkroom`` command that need training: ``darkroom champion`` and ``darkroom model``."""
 
 from __future__ import annotations
 
@@ -42,6 +42,29 @@ def champion_rollback(arguments: argparse.Namespace) -> int:
     for partition in partitions_of(lake, arguments.model, plan["withdraw"]):
         print(f"written by a withdrawn model: {' '.join(f'{name}={value}' for name, value in partition.items())}")
     return 0
+
+
+def model_install(arguments: argparse.Namespace) -> int:
+    """Makes a config's package the champion, and says where it stands."""
+    from training.install import install
+
+    who = getpass.getuser()
+    config, model = arguments.config, arguments.model
+    champion = install(open_lake(), config, model, arguments.reason, by=who, now=datetime.now(UTC))
+    print(f"{config} is champion of {model}, entry {champion.number}, package {champion.package}.")
+    return 0
+
+
+def add_model(groups: Any) -> None:
+    """Adds ``darkroom model`` to the command's groups (argparse's subparsers)."""
+    commands = groups.add_parser("model", help="models that need no training").add_subparsers(
+        required=True, metavar="install"
+    )
+    command = commands.add_parser("install", help="a pretrained config becomes champion, by hand and without the gate")
+    command.add_argument("config", metavar="CONFIG", help="a training config of the kind pretrained")
+    command.add_argument("--model", required=True, help="the model, or a feed of this name, that it classifies")
+    command.add_argument("--reason", required=True, help="one sentence, for whoever reads the history")
+    command.set_defaults(run=model_install)
 
 
 def add_champion(groups: Any) -> None:

@@ -18,44 +18,17 @@ from darkroom.metrics import balanced_accuracy, confusion
 from training.augment import augment_batch, mixed, random_changes
 from training.batch_norm import STATISTICS_IMAGES, settle_statistics
 from training.data import Examples
-from training.kinds import Fitted, Job
-from training.network import NetworkConfig
+from training.graph_names import with_plain_names
+from training.network import AugmentationOptions, NetworkConfig
 from training.team import ALONE, Team, averaging
 
 log = logging.getLogger(__name__)
 
 READ_AHEAD = 8  # batches
-SEED_STEP = 1_000_003  # between the members of one config
 OnEpoch = Callable[[int, Mapping[str, float]], None]
 Build = Callable[[tuple[int, ...], int, int], Any]
-
-
-def fit_network(job: Job, build: Build) -> Fitted:
-    """Trains as many members as the config says of what ``build`` makes, and hands over their mean as an ONNX graph.
-
-    Each member has its own seed. Their mean knows better how sure it may be than any of them, above all of images
-    unlike those of training (Lakshminarayanan et al. 2017, arXiv 1612.01474).
-    """
-    train, val = job.examples("train"), job.examples("val")
-    members: list[Any] = []
-    history: list[dict[str, float]] = []
-    facts: dict[str, float] = {"fit_seconds": 0.0}
-    for number in range(job.config.members):
-        if job.config.members > 1:
-            log.info("Member %d of %d", number + 1, job.config.members)
-        seed = job.seed + SEED_STEP * number
-        later = _later(job.on_step, len(history))
-        model, rows, best_epoch, seconds = train_network(job.config, build, train, val, seed, later, job.team)
-        facts["fit_seconds"] += seconds
-        facts["best_epoch"] = len(history) + best_epoch
-        members.append(model)
-        history += rows
-    facts["parameters"] = sum(model.count_params() for model in members)
-    return Fitted(to_onnx(members[0] if len(members) == 1 else mean_of(members)), facts, history)
-
-
-def _later(on_epoch: OnEpoch, epochs: int) -> OnEpoch:
-    return lambda epoch, row: on_epoch(epochs + epoch, row)
+Trained = tuple[Any, list[dict[str, float]], int, float]
+"""A keras.Model, the metrics of each epoch (1 ..), the epoch that was kept, and the seconds it took."""
 
 
 def mean_of(members: Sequence[Any]) -> Any:
@@ -78,7 +51,7 @@ def train_network(
     seed: int,
     on_epoch: OnEpoch | None = None,
     team: Team = ALONE,
-) -> tuple[Any, list[dict[str, float]], int, float]:
+) -> Trained:
     """Fits a network to ``train`` and keeps the weights with the lowest loss on ``val``.
 
     ``build(shape, classes, seed)`` gives a keras.Model: uint8[N, H, W, C] -> (probabilities, embedding).
@@ -164,7 +137,7 @@ def _policy(precision: str) -> Iterator[None]:
 
 
 def training_dataset(config: NetworkConfig, train: Examples, seed: int, steps: int, team: Team = ALONE) -> Any:
-    """An endless tf.data.Dataset of (uint8 pixels, one-hot truth, weight) batches, augmented, read ahead.
+    """An endless tf.data.Dataset of (pixels, one-hot truth, weight) batches, augmented and read ahead.
 
     Each epoch shows every image ``copies`` times in a new order. A batch is one gather from one array and is
     augmented while the network trains on earlier ones.
@@ -183,16 +156,22 @@ def training_dataset(config: NetworkConfig, train: Examples, seed: int, steps: i
             order = rng.permutation(pool)
             for batch in np.array_split(order, steps):
                 mine, factor = team.share(batch)
-                changes = random_changes(config.augmentation, len(mine), shape, own)
-                shown = augment_batch(train.pixels[mine], changes), one_hot[train.truth[mine]], factor * weight[mine]
-                yield mixed(*shown, config.augmentation.mixup, own)
+                shown = train.pixels[mine], one_hot[train.truth[mine]], factor * weight[mine]
+                yield shown if config.augmentation is None else _changed(config.augmentation, *shown, own)
 
     signature = (
-        tf.TensorSpec((None, *shape), tf.uint8),
+        tf.TensorSpec((None, *shape), train.pixels.dtype),
         tf.TensorSpec((None, len(train.classes)), tf.float32),
         tf.TensorSpec((None,), tf.float32),
     )
     return tf.data.Dataset.from_generator(batches, output_signature=signature).prefetch(READ_AHEAD)
+
+
+def _changed(
+    options: AugmentationOptions, pixels: np.ndarray, truth: np.ndarray, weight: np.ndarray, rng: np.random.Generator
+) -> tuple[np.ndarray, ...]:
+    changes = random_changes(options, len(pixels), pixels.shape[1:], rng)
+    return mixed(augment_batch(pixels, changes), truth, weight, options.mixup, rng)
 
 
 def _optimizer(config: NetworkConfig, total: int, team: Team) -> Any:
@@ -304,9 +283,10 @@ def spoken(seconds: float) -> str:
 def to_onnx(model: Any) -> bytes:
     """The network as an ONNX graph: uint8 pixels in; probabilities, embedding, activation maps out, in this order."""
     import keras
+    import onnx
 
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "model.onnx"
         signature = [keras.InputSpec(shape=(None, *model.inputs[0].shape[1:]), dtype="uint8", name="pixels")]
         model.export(str(path), format="onnx", input_signature=signature, verbose=False)
-        return path.read_bytes()
+        return with_plain_names(onnx.load_model(path))

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from darkroom.champions import Champion
+from darkroom.champions import BY_HAND, Champion
 from darkroom.contract import TRAIN, VAL, images_table, training_reports
 from darkroom.errors import DataError, ModelError
 from darkroom.gate import Scores
@@ -92,7 +92,8 @@ def champion_scores(lake: Storage, plan: Mapping[str, Any], champion: Champion, 
     name = f"The champion, version {champion.version},"
     try:
         model = load_package(lake, champion.package, package_id=champion.package_id, threads=THREADS)
-        seen = trained_on(lake, champion.dataset, champion.split_id)
+        known = champion.split_id != BY_HAND  # otherwise it saw nothing that is on this lake
+        seen = trained_on(lake, champion.dataset, champion.split_id) if known else frozenset()
         probabilities = predict_same(lake, plan, model, mine.content_ids)
     except (ModelError, DataError) as error:
         return Scores.unavailable(name, error.message)

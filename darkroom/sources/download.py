@@ -39,15 +39,25 @@ class Download:
 
     ``signed``: the address is good for a while only, and this is how messages call the file instead. Its part is then
     continued under another address for the same file, and a refused address is tried again with a new one.
+    ``setting``: where ``max_bytes`` comes from.
     """
 
-    def __init__(self, url: str, folder: Path, max_bytes: int, *, pause: float = 0.5, signed: str = "") -> None:
+    def __init__(
+        self,
+        url: str,
+        folder: Path,
+        max_bytes: int,
+        *,
+        pause: float = 0.5,
+        signed: str = "",
+        setting: str = "DARKROOM_MAX_ARCHIVE_BYTES",
+    ) -> None:
         self._url, self._authorization = _split_login(url)
         self.address = signed or without_login(url)
         self._signed = bool(signed)
         self._folder = folder / stable_hash(["download", signed or self._url])
         self._part, self._about = self._folder / "part", self._folder / "about.json"
-        self._max_bytes, self._pause = max_bytes, pause
+        self._max_bytes, self._setting, self._pause = max_bytes, setting, pause
         self._known: dict[str, Any] = {}
 
     @property
@@ -242,7 +252,7 @@ class Download:
     def _too_large(self, size: int) -> SourceError:
         return SourceError(
             f"{self.address} is refused: it has {size:,} bytes or more, and the limit is {self._max_bytes:,}. "
-            "If you trust it, raise DARKROOM_MAX_ARCHIVE_BYTES."
+            f"If you trust it, raise {self._setting}."
         )
 
     def _no_room(self, reason: str) -> StorageUnavailable:

@@ -36,7 +36,7 @@ class Config(NetworkConfig):
 
 def fit(job: Job) -> Fitted:
     """Trains the network on train and keeps the epoch with the lowest loss on val."""
-    from training.keras_engine import fit_network
+    from training.members import fit_network
 
     return fit_network(job, partial(network, job.config.model))
 

@@ -1,0 +1,44 @@
+"""Plain names in an ONNX graph: an exporter's counters would make equal networks unequal files."""
+
+from __future__ import annotations
+
+from typing import Any
+
+
+def with_plain_names(model: Any) -> bytes:
+    """An onnx.ModelProto as bytes: nodes and values named by their place, constants in the order of their use.
+
+    The names of inputs stay; dimensions that are open, which are those of the batch, are called N. A graph with graphs
+    inside its nodes is left as it is.
+    """
+    graph = model.graph
+    if any(attribute.HasField("g") or attribute.graphs for node in graph.node for attribute in node.attribute):
+        return bytes(model.SerializeToString())
+    names = {"": ""} | {value.name: value.name for value in graph.input}
+    names |= {value.name: f"output_{k}" for k, value in enumerate(graph.output)}
+    constants = {tensor.name: tensor for tensor in graph.initializer}
+    used = [name for node in graph.node for name in node.input if name in constants]
+    used += [value.name for value in graph.output if value.name in constants]
+    ordered = list(dict.fromkeys(used))
+    names |= {name: f"constant_{k}" for k, name in enumerate(ordered) if name not in names}
+    for position, node in enumerate(graph.node):
+        node.name = f"node_{position}"
+        for place, name in enumerate(node.output):
+            names.setdefault(name, f"value_{position}_{place}")
+    for node in graph.node:
+        node.input[:] = [names[name] for name in node.input]
+        node.output[:] = [names[name] for name in node.output]
+    kept = [constants[name] for name in ordered]
+    for tensor in kept:
+        tensor.name = names[tensor.name]
+    del graph.initializer[:]
+    graph.initializer.extend(kept)
+    for value in graph.output:
+        value.name = names[value.name]
+    for value in (*graph.input, *graph.output):
+        for dimension in value.type.tensor_type.shape.dim:
+            if dimension.HasField("dim_param"):
+                dimension.dim_param = "N"
+    del graph.value_info[:]
+    graph.name, graph.doc_string = "network", ""
+    return bytes(model.SerializeToString())

@@ -1,0 +1,88 @@
+"""A backbone with weights that were trained elsewhere and a new head: the head first, then the backbone's top."""
+
+from __future__ import annotations
+
+import logging
+from functools import partial
+from typing import Any, Literal, Self
+
+from pydantic import Field, field_validator, model_validator
+
+from training.backbones import BACKBONES, SMALLEST_SIDE, checked_backbone
+from training.config import Options
+from training.kinds import Fitted, Job
+from training.network import NetworkConfig, OptimizerOptions
+from training.weights import NONE
+
+log = logging.getLogger(__name__)
+
+RUNS_IN: Literal["python", "spark"] = "python"
+
+
+class HeadOptions(Options):
+    """What is put on the backbone's features, and how it is trained while the backbone is frozen."""
+
+    dropout: float = Field(default=0.2, ge=0, lt=1, description="Share of the features dropped in training.")
+    epochs: int = Field(default=60, ge=1, le=10_000)
+    learning_rate: float = Field(default=3e-3, gt=0, le=1)
+    augmented: bool = Field(
+        default=False, description="Train on changed images too; otherwise each image's features are computed once."
+    )
+
+
+class FineTuning(Options):
+    """Training of the backbone's top, with the rate of ``optimizer``, after the head is trained."""
+
+    enabled: bool = True
+    from_layer: str | None = Field(default=None, description="First layer that moves. Default: the backbone's own.")
+
+
+class Config(NetworkConfig):
+    """``optimizer``, ``augmentation``, ``epochs`` and ``batch_size`` are those of fine-tuning.
+
+    With ``weights: none`` there is nothing to keep: they are those of training the whole network.
+    """
+
+    kind: Literal["transfer"] = "transfer"
+    backbone: str = Field(default="mobilenet_v2", description="One of training/backbones.py.")
+    weights: str = Field(default="imagenet", min_length=1, description="imagenet, none, or an HDF5 file's address.")
+    weights_sha256: str | None = Field(default=None, pattern="^[0-9a-f]{64}$", description="What the file must have.")
+    head: HeadOptions = HeadOptions()
+    fine_tuning: FineTuning = FineTuning()
+    optimizer: OptimizerOptions = OptimizerOptions(learning_rate=1e-4)
+    epochs: int | None = Field(default=10, ge=1, le=10_000)
+
+    _backbone = field_validator("backbone")(checked_backbone)
+
+    @model_validator(mode="after")
+    def _large_enough(self) -> Self:
+        if min(self.transform.width, self.transform.height) < SMALLEST_SIDE:
+            raise ValueError(f"a backbone takes images of {SMALLEST_SIDE} pixels a side or more. Enlarge the transform")
+        return self
+
+
+def fit(job: Job) -> Fitted:
+    """Trains the head on frozen features, then the backbone's top; keeps what has the lower loss on val."""
+    if job.config.weights == NONE:
+        from training.members import fit_network
+
+        log.info("weights: none. Nothing is frozen: all of %s is trained from scratch.", job.config.backbone)
+        return fit_network(job, partial(network, job.config))
+    from training.fine_tuning import fit_top
+
+    return fit_top(job)
+
+
+def network(config: Config, shape: tuple[int, ...], classes: int, seed: int, weights: str | None = None) -> Any:
+    """A keras.Model: uint8[N, H, W, C] -> (probabilities float32[N, classes], embedding float32[N, D], maps).
+
+    ``weights``: "imagenet" lets Keras fetch those of the backbone; None: random ones.
+    """
+    import keras
+
+    from training.layers import classifier, pixels_input
+
+    keras.utils.set_random_seed(seed)
+    inputs = pixels_input(shape)
+    maps = BACKBONES[config.backbone].build(inputs, weights=weights).output
+    return classifier(inputs, maps, classes, config.head.dropout, seed)
