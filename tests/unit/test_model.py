@@ -13,10 +13,10 @@ import pytest
 from onnx import TensorProto, helper
 
 from darkroom.errors import ModelError
-from darkroom.features import Feature, FeatureSet
-from darkroom.model import FEATURES, GRAPH, MANIFEST, PackageInfo, load_package, pack, write_package
+from darkroom.features import Feature
+from darkroom.model import FEATURES, GRAPH, MANIFEST, load_package, pack, write_package
 from darkroom.storage import Storage
-from tests.packages import TRANSFORM, bright_or_dark, package_info, png
+from tests.packages import TRANSFORM, bright_or_dark, on_features, package_info, png
 from training.linear_graph import linear_graph
 
 pytestmark = pytest.mark.unit
@@ -225,17 +225,13 @@ def it_classifies_the_bytes_of_an_image_through_its_own_transform(lake: Storage)
     assert model.labels(model.predict(seen))[0] == ["BRIGHT", "DARK"]
 
 
-def features_package(lake: Storage) -> tuple[bytes, PackageInfo]:
-    """A package whose graph takes four values of 2x2 pixels: their sum decides."""
-    wanted = FeatureSet.model_validate([{"kind": "pixels", "side": 2}])
-    named = {"features": wanted.model_dump(mode="json"), "features_hash": wanted.hash}
-    graph = linear_graph(np.array([[3.0] * 4, [-3.0] * 4]), np.array([-6.0, 6.0]), (4,))
-    info = package_info(**named)
-    return pack(info, graph, features=wanted.fit(wanted.extract(pixels(1, 2)))), info
+def packed_on_features() -> bytes:
+    info, graph, features = on_features()
+    return pack(info, graph, features=features)
 
 
 def it_computes_the_features_that_its_graph_takes(lake: Storage) -> None:
-    data, _ = features_package(lake)
+    data = packed_on_features()
     model = load_package(lake, data)
     said = model.predict(pixels(250, 5))
     assert model.labels(said)[0] == ["BRIGHT", "DARK"]
@@ -244,11 +240,11 @@ def it_computes_the_features_that_its_graph_takes(lake: Storage) -> None:
     many = np.random.default_rng(0).integers(0, 256, (40, *TRANSFORM.shape)).astype(np.uint8)
     np.testing.assert_array_equal(model.predict(many)[7:8], model.predict(many[7:8]))
     assert model.predict(many[:0]).shape == (0, 2)
-    assert features_package(lake)[0] == data
+    assert packed_on_features() == data
 
 
 def it_refuses_features_that_do_not_fit_the_package(lake: Storage, monkeypatch: pytest.MonkeyPatch) -> None:
-    data, _ = features_package(lake)
+    data = packed_on_features()
     with zipfile.ZipFile(io.BytesIO(data)) as whole:
         members = {name: whole.read(name) for name in whole.namelist()}
     plain = package_info().model_dump_json().encode()
