@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from darkroom.errors import InvalidRequest
+from training.backbone_weights import loaded
 from training.backbones import BACKBONES
 from training.data import Examples
 from training.keras_engine import OnEpoch, Trained, train_network
@@ -17,7 +18,6 @@ from training.kinds import Fitted, Job
 from training.kinds.transfer import Config, network
 from training.members import fit_members, later_epochs
 from training.network import NetworkConfig
-from training.weights import IMAGENET, fetched, fill, from_imagenet
 
 log = logging.getLogger(__name__)
 
@@ -66,17 +66,7 @@ def fit_top(job: Job) -> Fitted:
 
 def pretrained_network(job: Job, shape: tuple[int, ...]) -> Any:
     """The network of the config with the backbone's weights in it, and a new head."""
-    import keras
-
-    config: Config = job.config
-    build = partial(network, config, shape, len(job.classes), job.seed)
-    name = f"{config.backbone} without its top layer"
-    if config.weights == IMAGENET:
-        return from_imagenet(partial(build, IMAGENET), name)
-    model = build()
-    with fetched(job.lake, config.weights, config.weights_sha256) as path:
-        fill(keras.Model(model.inputs[0], model.outputs[1]), path, config.weights, name)
-    return model
+    return network(job.config, shape, len(job.classes), job.seed, partial(loaded, job.lake, job.config))
 
 
 def features_of(model: Any, examples: Examples) -> Examples:

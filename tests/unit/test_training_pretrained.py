@@ -25,10 +25,11 @@ from spark_apps.arrivals import plan_prediction
 from spark_apps.predict import classify_files, worker_model
 from tests.packages import write_dataset
 from training import commands, install
+from training.backbones import BACKBONES
 from training.config import parse_config
 from training.data import read_split
 from training.kinds import Job, kind_of
-from training.kinds.pretrained import Config, class_names, parsed_names, scoring_network
+from training.kinds.pretrained import Config, class_names, parsed_names
 
 pytestmark = pytest.mark.unit
 
@@ -52,9 +53,10 @@ def network() -> Any:
     import keras
 
     from training.batch_norm import settle_statistics
+    from training.layers import pixels_input
 
     keras.utils.set_random_seed(3)
-    model = scoring_network(config_of(), (SIDE, SIDE, 3), 1000)
+    model = BACKBONES["mobilenet"].build(pixels_input((SIDE, SIDE, 3)), classes=1000)
     settle_statistics(model, np.random.default_rng(0).integers(0, 255, (64, SIDE, SIDE, 3), dtype=np.uint8))
     return model
 

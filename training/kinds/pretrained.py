@@ -10,7 +10,6 @@ import json
 import logging
 import time
 from collections.abc import Sequence
-from functools import partial
 from typing import Any, Literal, Self
 
 import numpy as np
@@ -18,10 +17,10 @@ from pydantic import Field, field_validator, model_validator
 
 from darkroom.errors import InvalidRequest, SourceError
 from darkroom.storage import Storage
-from training.backbones import SMALLEST_SIDE, checked_backbone
+from training.backbones import BACKBONES, checked_backbone, checked_sides
 from training.config import TrainingConfig
 from training.kinds import Fitted, Job
-from training.weights import HOW, IMAGENET, fetched, fill, from_imagenet
+from training.weights import HOW, IMAGENET, fetched, from_imagenet
 
 log = logging.getLogger(__name__)
 
@@ -47,8 +46,7 @@ class Config(TrainingConfig):
 
     @model_validator(mode="after")
     def _large_enough(self) -> Self:
-        if min(self.transform.width, self.transform.height) < SMALLEST_SIDE:
-            raise ValueError(f"a backbone takes images of {SMALLEST_SIDE} pixels a side or more. Enlarge the transform")
+        checked_sides(self.transform)
         return self
 
 
@@ -99,30 +97,19 @@ def parsed_names(data: bytes, shown: str) -> list[str]:
 
 def graph_of(lake: Storage, config: Config, classes: int, columns: Sequence[int]) -> bytes:
     """The network as an ONNX graph whose outputs are the softmax over some of its ``classes``, in that order."""
+    from training.backbone_weights import loaded
     from training.keras_engine import to_onnx
-
-    name = f"{config.backbone} with its top layer for {classes:,} classes"
-    if config.weights == IMAGENET:
-        if classes != IMAGENET_CLASSES:
-            raise InvalidRequest(f"{config.classes} names {classes:,} classes; the weights are for ImageNet's 1,000.")
-        shape = (224, 224, 3)
-        whole = from_imagenet(partial(scoring_network, config, shape, classes, weights=IMAGENET), name)
-        weights = whole.get_weights()
-        whole = scoring_network(config, config.transform.shape, classes)
-        whole.set_weights(weights)
-    else:
-        whole = scoring_network(config, config.transform.shape, classes)
-        with fetched(lake, config.weights, config.weights_sha256) as path:
-            fill(whole, path, config.weights, name)
-    return to_onnx(answering(whole, columns))
-
-
-def scoring_network(config: Config, shape: tuple[int, ...], classes: int, weights: str | None = None) -> Any:
-    """A keras.Model: uint8[N, H, W, C] -> scores float32[N, classes]."""
-    from training.backbones import BACKBONES
     from training.layers import pixels_input
 
-    return BACKBONES[config.backbone].build(pixels_input(shape), weights=weights, classes=classes)
+    shape = config.transform.shape
+    if config.weights != IMAGENET:
+        return to_onnx(answering(loaded(lake, config, pixels_input(shape), classes), columns))
+    if classes != IMAGENET_CLASSES:
+        raise InvalidRequest(f"{config.classes} names {classes:,} classes. Expected 1,000 for the weights of ImageNet.")
+    weights = loaded(lake, config, pixels_input((224, 224, 3)), classes).get_weights()  # Keras gives them at this size
+    whole = BACKBONES[config.backbone].build(pixels_input(shape), classes=classes)
+    whole.set_weights(weights)
+    return to_onnx(answering(whole, columns))
 
 
 def answering(whole: Any, columns: Sequence[int]) -> Any:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from functools import partial
 from typing import Any, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
-from training.backbones import BACKBONES, SMALLEST_SIDE, checked_backbone
+from training.backbones import BACKBONES, checked_backbone, checked_sides
 from training.config import Options
 from training.kinds import Fitted, Job
 from training.network import NetworkConfig, OptimizerOptions
@@ -56,8 +57,7 @@ class Config(NetworkConfig):
 
     @model_validator(mode="after")
     def _large_enough(self) -> Self:
-        if min(self.transform.width, self.transform.height) < SMALLEST_SIDE:
-            raise ValueError(f"a backbone takes images of {SMALLEST_SIDE} pixels a side or more. Enlarge the transform")
+        checked_sides(self.transform)
         return self
 
 
@@ -73,10 +73,12 @@ def fit(job: Job) -> Fitted:
     return fit_top(job)
 
 
-def network(config: Config, shape: tuple[int, ...], classes: int, seed: int, weights: str | None = None) -> Any:
+def network(
+    config: Config, shape: tuple[int, ...], classes: int, seed: int, backbone: Callable[[Any], Any] | None = None
+) -> Any:
     """A keras.Model: uint8[N, H, W, C] -> (probabilities float32[N, classes], embedding float32[N, D], maps).
 
-    ``weights``: "imagenet" lets Keras fetch those of the backbone; None: random ones.
+    ``backbone``: makes a keras.Model from inputs to feature maps; None: the config's, with random weights.
     """
     import keras
 
@@ -84,5 +86,5 @@ def network(config: Config, shape: tuple[int, ...], classes: int, seed: int, wei
 
     keras.utils.set_random_seed(seed)
     inputs = pixels_input(shape)
-    maps = BACKBONES[config.backbone].build(inputs, weights=weights).output
+    maps = (backbone or BACKBONES[config.backbone].build)(inputs).output
     return classifier(inputs, maps, classes, config.head.dropout, seed)
