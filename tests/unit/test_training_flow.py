@@ -11,7 +11,7 @@ import pytest
 
 from darkroom import champions
 from darkroom.contract import raw_blob
-from darkroom.errors import DataError, InvalidRequest, MachineryError
+from darkroom.errors import MachineryError
 from darkroom.features import FeatureSet
 from darkroom.model import load_package
 from darkroom.settings import get_settings
@@ -296,31 +296,3 @@ def it_repairs_the_alias_from_the_history(world: dict[str, Any]) -> None:
     assert champion is not None
     assert registry.repair_alias(world["lake"], "lamps") == champion.version
     assert str(client.get_model_version_by_alias("lamps", "champion").version) == champion.version
-
-
-@pytest.mark.parametrize(
-    ("changes", "error", "told"),
-    [
-        ({"configs": ["resnet"]}, InvalidRequest, "Expected one of: cnn, head, linear"),
-        ({"split_id": "none"}, DataError, "no split"),
-        ({"dataset": "Nope"}, InvalidRequest, "cannot be used"),
-        ({"seed": -1}, InvalidRequest, "seed"),
-        ({"colour": 1}, InvalidRequest, "colour"),
-    ],
-)
-def it_refuses_a_wrong_request(
-    world: dict[str, Any], changes: dict[str, Any], error: type[Exception], told: str
-) -> None:
-    with pytest.raises(error, match=told):
-        flow.plan(world["lake"], {**world["request"], **changes})
-
-
-@pytest.mark.parametrize("wrong", ["positive_class: GREEN", "threshold: {aim: recall, of: GREEN, at_least: 0.9}"])
-def it_refuses_an_unknown_class(world: dict[str, Any], wrong: str) -> None:
-    path = world["folder"] / "configs" / "wrong.yaml"
-    path.write_text(f"{LINEAR}{wrong}\n")
-    try:
-        with pytest.raises(InvalidRequest, match="GREEN"):
-            flow.plan(world["lake"], {**world["request"], "configs": ["wrong"]})
-    finally:
-        path.unlink()
