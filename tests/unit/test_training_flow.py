@@ -11,7 +11,7 @@ import pytest
 
 from darkroom import champions
 from darkroom.contract import raw_blob
-from darkroom.errors import MachineryError
+from darkroom.errors import DataError, InvalidRequest, MachineryError
 from darkroom.features import FeatureSet
 from darkroom.model import load_package
 from darkroom.settings import get_settings
