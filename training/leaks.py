@@ -17,8 +17,7 @@ from darkroom.contract import OUT, SPLITS_SCHEMA, TEST, TRAIN, VAL, images_table
 from darkroom.errors import DataError
 from darkroom.html import plural
 from darkroom.metrics import METRIC_NAMES
-from darkroom.rebalance import rebalance
-from darkroom.splitting import checked_options
+from darkroom.splitting import checked_options, rebalance
 from darkroom.storage import Storage
 from darkroom.tables import Table
 from training.config import TrainingConfig

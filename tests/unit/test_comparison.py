@@ -137,7 +137,15 @@ def it_shows_the_most_confident_mistakes_first() -> None:
     one = answers(TRUTH, 0.7, 3)
     pixels = np.random.default_rng(0).integers(0, 255, (400, 16, 16, 1), dtype=np.uint8)
     ids = [f"{k:064x}" for k in range(400)]
-    examples = Examples(ids, pixels, TRUTH, np.ones(400), np.ones(400, dtype=np.int64), ids, ("BRIGHT", "DARK"))
+    examples = Examples(
+        content_ids=ids,
+        pixels=pixels,
+        truth=TRUTH,
+        weight=np.ones(400),
+        copies=np.ones(400, dtype=np.int64),
+        group=ids,
+        classes=("BRIGHT", "DARK"),
+    )
     found = worst_mistakes(one, examples, [f"test/{k}.png" for k in range(400)], most=5)
     wrong = np.flatnonzero(one.labels != TRUTH)
     assert [mistake.score for mistake in found] == sorted(one.scores[wrong], reverse=True)[:5]
