@@ -100,14 +100,8 @@ def it_keeps_pages_and_predictions_beside_each_other(world: dict[str, Any]) -> N
         assert lake.read(page).startswith(b"<!doctype html>")
     folder = world["evaluation"]["page"].rpartition("/")[0]
     names = {blob.path.rpartition("/")[2] for blob in lake.list(folder)}
-    assert {
-        "index.html",
-        "gate.html",
-        "summary.json",
-        "test-cnn.parquet",
-        "test-linear.parquet",
-        "test-head.parquet",
-    } <= names
+    tests = {f"test-{name}.parquet" for name in ("cnn", "linear", "head")}
+    assert {"index.html", "gate.html", "summary.json"} | tests <= names
     (picture,) = world["verdict"]["pictures"].values()
     assert lake.read(picture).startswith(b"\x89PNG")
 
