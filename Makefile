@@ -3,7 +3,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 .PHONY: airflow help setup installed demo test lint types unit kills dags containers integration e2e stack stack-down stack-account test-stack test-faults \
-  test-crash simulate up containers-up containers-down containers-account down status reset bench lock
+  test-crash simulate up containers-up containers-down containers-account down status reset bench bench-models lock
 
 PY := .darkroom/env/bin/python
 # local: Airflow and MLflow alone, on a folder. stack: PostgreSQL, S3 and a Spark cluster too.
@@ -101,6 +101,9 @@ bench: setup  ## the benchmarks, peers side by side. PEERS=1 installs Daft, Ray 
 	@if [ -n "$(PEERS)" ] && [ ! -d .darkroom/peers ]; then .darkroom/env/bin/uv pip install -q --python $(PY) \
 	  --target .darkroom/peers -c <(sed -E '/--hash/d; s/ \\$$//' requirements.lock) daft 'ray[data]' datasets; fi
 	@PYTHONPATH="$(CURDIR)/.darkroom/peers:$(CURDIR)/benchmarks" $(PY) -m infra.test bench
+
+bench-models: setup  ## what every kind of model reaches on real images, hours of work: ROWS="xray ct" SEEDS=5
+	@PYTHONPATH="$(CURDIR)" $(PY) -m benchmarks.models $(if $(ROWS),--rows $(ROWS)) $(if $(SEEDS),--seeds $(SEEDS))
 
 lock: setup  ## resolve the dependencies anew
 	@.darkroom/env/bin/uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --upgrade \

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 from airflow.sdk import dag
 from darkroom_airflow import flows
-from darkroom_airflow.common import DEFAULT_ARGS, TRAIN_RUN_TYPES, TRAIN_SCHEDULE
+from darkroom_airflow.common import DEFAULT_ARGS, TRAIN_PARALLEL, TRAIN_RUN_TYPES, TRAIN_SCHEDULE
 from darkroom_airflow.forms import params_of
 from darkroom_airflow.lineage_events import StartRun
 from darkroom_airflow.operators import SPARK, SparkJobOperator
@@ -45,7 +45,7 @@ def train_model() -> None:
     )
     python_tasks = flows.configs_of.override(task_id="python_configs")("python", planned["configs"])
     spark_tasks = flows.configs_of.override(task_id="spark_configs")("spark", planned["configs"])
-    trained = flows.train.expand(config=python_tasks)
+    trained = flows.train.override(max_active_tis_per_dagrun=TRAIN_PARALLEL).expand(config=python_tasks)
     trained_in_spark = SparkJobOperator.partial(
         **SPARK,
         task_id="train_spark",

@@ -252,17 +252,14 @@ def model_package(model: str, package_id: str) -> str:
     return f"packages/{checked_name(model)}/{package_id}.zip"
 
 
-def package_state(package: str) -> str:
-    """What a later training goes on from lies beside the package, whose path is given."""
-    return package.removesuffix(".zip") + _STATE
+def learner_state(package: str) -> str:
+    """Where the learner whose package has this path keeps what a later training goes on from."""
+    return "states" + package.removeprefix("packages").removesuffix(".zip") + ".npz"
 
 
-def package_of(path: str) -> str:
-    """The package that a file in packages/ belongs to: itself, or the one that it is the state of."""
-    return path.removesuffix(_STATE) + ".zip" if path.endswith(_STATE) else path
-
-
-_STATE = ".state.npz"
+def package_of_state(state: str) -> str:
+    """The package's path, from that of the learner's state."""
+    return "packages" + state.removeprefix("states").removesuffix(".npz") + ".zip"
 
 
 def job_outcome(driver: str) -> str:

@@ -11,7 +11,7 @@ from typing import Any
 
 from darkroom import champions
 from darkroom.codedigest import code_digest
-from darkroom.contract import checked_name, images_table, package_of, raw_blob, splits_table, training_reports
+from darkroom.contract import checked_name, images_table, raw_blob, splits_table, training_reports
 from darkroom.errors import InvalidRequest, ModelError
 from darkroom.feedback import accepted_feedback
 from darkroom.model import load_package
@@ -115,8 +115,6 @@ def _champion(kept: Kept, entry: Mapping[str, Any]) -> None:
 def _trainings(lake: Storage, kept: Kept, model: str, before: datetime) -> None:
     """Packages that this code trained on a kept split; receipts of all kept packages, and the runs that they name."""
     for blob in lake.list(f"packages/{model}"):
-        if package_of(blob.path) != blob.path:
-            continue  # a state goes with its package
         if blob.modified > before:
             kept.packages.add(blob.path)
         elif blob.path not in kept.packages:

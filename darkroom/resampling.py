@@ -57,13 +57,19 @@ def resampled_metrics(
     return {name: {m: np.concatenate(found) for m, found in each.items()} for name, each in parts.items()}
 
 
-def interval_of(values: np.ndarray, level: float = 0.95) -> tuple[float, float] | None:
-    """The middle ``level`` of the resamples in which the metric is defined; None where fewer than nine in ten are."""
+def interval_of(values: np.ndarray, level: float = 0.95, *, around: float | None = None) -> tuple[float, float] | None:
+    """The middle ``level`` of the resamples in which the metric is defined; None where fewer than nine in ten are.
+
+    ``around`` moves it so that its median is that value, and not below zero: for a calibration error, which
+    resampling enlarges, since repeated images make every bin rougher.
+    """
     defined = values[np.isfinite(values)]
     if len(defined) == 0 or len(defined) < 0.9 * len(values):
         return None
-    low, high = np.quantile(defined, [(1 - level) / 2, (1 + level) / 2])
-    return float(low), float(high)
+    low, middle, high = np.quantile(defined, [(1 - level) / 2, 0.5, (1 + level) / 2])
+    if around is None:
+        return float(low), float(high)
+    return max(0.0, float(low + around - middle)), float(high + around - middle)
 
 
 def bootstrap_p(differences: np.ndarray) -> float | None:

@@ -47,6 +47,7 @@ class Settings(BaseSettings):
     train_cooldown_hours: float = Field(
         24, ge=0, description="The schedule and drift train no sooner after the last training. Hours."
     )
+    train_parallel: int = Field(2, ge=1, description="Configs that one training fits at the same time outside Spark.")
     train_per_week: int = Field(7, ge=0, description="Trainings a week of one model that start by themselves.")
     gate_policy: str = Field("", description="YAML file with the gate's limits. Empty: training/gate.yaml.")
     feedback_per_author: int = Field(

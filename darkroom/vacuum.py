@@ -16,7 +16,7 @@ from datetime import datetime
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from darkroom.contract import TableSpec, examples_table, features_table, feedback_indexes, package_of
+from darkroom.contract import TableSpec, examples_table, features_table, feedback_indexes, package_of_state
 from darkroom.errors import CommitConflict
 from darkroom.kept import Kept, what_is_kept
 from darkroom.storage import Blob, Storage
@@ -145,8 +145,11 @@ def _old(lake: Storage, kept: Kept, before: datetime) -> Iterator[tuple[str, Blo
             yield "raw image", blob
     yield from _reports(lake, kept, before)
     for blob in list(lake.list("packages")):
-        if blob.modified <= before and package_of(blob.path) not in kept.packages:
+        if blob.modified <= before and blob.path not in kept.packages:
             yield "package", blob
+    for blob in list(lake.list("states")):
+        if blob.modified <= before and package_of_state(blob.path) not in kept.packages:
+            yield "state", blob
     for folder in ("jobs", "reports/runs"):
         yield from (("outcome", blob) for blob in list(lake.list(folder)) if blob.modified <= before)
 

@@ -11,7 +11,7 @@ import pyarrow as pa
 from PIL import Image
 
 from darkroom.contract import examples_table, features_table, images_table, raw_blob, splits_table
-from darkroom.features import FeatureSet
+from darkroom.features import FeatureSet, FittedFeatures
 from darkroom.model import PackageInfo, write_package
 from darkroom.storage import Storage
 from darkroom.tables import Table
@@ -57,10 +57,22 @@ def package_info(**changes: Any) -> PackageInfo:
     return PackageInfo.model_validate(fields | changes)
 
 
-def champion_of(lake: Storage, model: str = "lamps", **changes: Any) -> dict[str, Any]:
-    """A package on the lake and what a champion's entry says of it."""
-    info = package_info(**changes)
-    path, package_id = write_package(lake, model, info, bright_or_dark())
+def on_features() -> tuple[PackageInfo, bytes, FittedFeatures]:
+    """What ``pack`` takes: a graph of four values, the means of the quarters of the image, whose sum decides."""
+    wanted = FeatureSet.model_validate([{"kind": "pixels", "side": 2}])
+    info = package_info(features=wanted.model_dump(mode="json"), features_hash=wanted.hash)
+    graph = linear_graph(np.array([[3.0] * 4, [-3.0] * 4]), np.array([-6.0, 6.0]), (4,))
+    return info, graph, wanted.fit(wanted.extract(np.zeros((1, *TRANSFORM.shape), np.uint8)))
+
+
+def champion_of(
+    lake: Storage, model: str = "lamps", features: FittedFeatures | None = None, **changes: Any
+) -> dict[str, Any]:
+    """A package on the lake and what a champion's entry says of it; ``features``: those of ``on_features``."""
+    info, graph = package_info(**changes), bright_or_dark()
+    if features is not None:
+        info, graph, _ = on_features()
+    path, package_id = write_package(lake, model, info, graph, features=features)
     return {
         "package": path,
         "package_id": package_id,

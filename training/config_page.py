@@ -9,6 +9,7 @@ from darkroom.html import Page, byte_size, number, plural
 from darkroom.metrics import METRIC_NAMES
 from training import page_parts as parts
 from training.comparison import Entry
+from training.crossval_page import folds_part
 
 
 def config_page(plan: Mapping[str, Any], entry: Entry, pictures: Mapping[str, bytes]) -> str:
@@ -31,6 +32,8 @@ def config_page(plan: Mapping[str, Any], entry: Entry, pictures: Mapping[str, by
     for reason in sorted(f"{name}: {why}" for name, why in test.metrics["undefined"].items()):
         page.callout("note", f"Not defined on test: {reason}.")
     parts.class_table(page, {entry.config: test}, folded=False)
+    if kfold := entry.result.get("kfold"):
+        folds_part(page, kfold)
     page.section("Charts on test")
     parts.drawn_part(page, test, pictures)
     page.section("How sure it may be")

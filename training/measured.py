@@ -92,7 +92,12 @@ def measure_part(part: str, truth: np.ndarray, groups: np.ndarray, answers: Mapp
         metrics = score(truth, one.probabilities, info.classes, info.positive_class, info.threshold)
         metrics |= without_temperature(truth, one.probabilities, one.labels, info.temperature)
         # A metric that is not defined on the images has no interval, though some resamples may define it.
-        bounds = {m: None if metrics[m] is None else interval_of(values, LEVEL) for m, values in drawn[name].items()}
+        bounds = {
+            metric: None
+            if metrics[metric] is None
+            else interval_of(values, LEVEL, around=metrics[metric] if metric == "ece" else None)
+            for metric, values in drawn[name].items()
+        }
         found.append(Measured(name, part, one, metrics, truth, groups, bounds, drawn[name]))
     return found
 

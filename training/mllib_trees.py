@@ -19,10 +19,10 @@ def mllib_tree(tree: Any, statistics: bool) -> Tree:
     from pyspark.sql import SparkSession
 
     jvm: Any = SparkSession.active().sparkContext._jvm
-    rows = getattr(jvm, "org.apache.spark.ml.tree.DecisionTreeModelReadWrite$NodeData$").__getattr__("MODULE$")
-    mapper = jvm.com.fasterxml.jackson.databind.ObjectMapper()
-    mapper.registerModule(jvm.com.fasterxml.jackson.module.scala.DefaultScalaModule())
-    nodes = json.loads(mapper.writeValueAsString(rows.build(tree._java_obj.rootNode(), 0)._1()))
+    rows = _scala_object(jvm, "org.apache.spark.ml.tree.DecisionTreeModelReadWrite$NodeData")
+    formats = _scala_object(jvm, "org.json4s.DefaultFormats")
+    written = jvm.org.json4s.jackson.Serialization.write(rows.build(tree._java_obj.rootNode(), 0)._1(), formats)
+    nodes = json.loads(written)
     nodes.sort(key=lambda node: node["id"])
     if statistics:
         counts = np.array([node["impurityStats"] for node in nodes])
@@ -36,3 +36,7 @@ def mllib_tree(tree: Any, statistics: bool) -> Tree:
         right=np.array([node["rightChild"] for node in nodes]),
         value=value,
     )
+
+
+def _scala_object(jvm: Any, name: str) -> Any:
+    return getattr(getattr(jvm, f"{name}$"), "MODULE$")

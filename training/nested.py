@@ -33,7 +33,7 @@ class Nested:
 
     def steps_to(self, run_id: str) -> Callable[[int, Mapping[str, float]], None]:
         """An ``on_step`` that logs to a run."""
-        return lambda step, values: tracking.log_step(self.client, run_id, step, values)
+        return lambda step, values: tracking.log_fit(self.client, run_id, step, values)
 
     def finish(
         self,
@@ -46,7 +46,7 @@ class Nested:
     ) -> None:
         """Logs what came of a run, steps that were not logged while it went on too, and ends it."""
         for step, values in steps:
-            tracking.log_step(self.client, run_id, step, values)
+            tracking.log_fit(self.client, run_id, step, values)
         tracking.log_step(self.client, run_id, 0, numbers)
         for name, value in tags.items():
             self.client.set_tag(run_id, name, value)

@@ -12,7 +12,7 @@ import pyarrow as pa
 
 from darkroom.calibration import Temperature, calibrated, fit_temperature, without_temperature
 from darkroom.codedigest import code_digest
-from darkroom.contract import package_state
+from darkroom.contract import learner_state
 from darkroom.metrics import flat_metrics, predict_labels, score
 from darkroom.model import Model, PackageInfo, load_package, pack, write_package
 from darkroom.storage import Storage
@@ -71,7 +71,7 @@ def build_package(lake: Storage, task: Mapping[str, Any], config: TrainingConfig
     path, package_id = write_package(lake, task["model"], made.info, fitted.graph, reference, fitted.features)
     state = None
     if fitted.state is not None:
-        state = package_state(path)
+        state = learner_state(path)
         lake.create(state, fitted.state)  # False: equal packages have equal states
     return Built(path, package_id, made.info, made.info.metrics, made.val.truth, made.probabilities, state)
 

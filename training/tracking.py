@@ -125,6 +125,11 @@ def log_step(client: MlflowClient, run_id: str, step: int, values: Mapping[str, 
     client.log_batch(run_id, metrics=metrics)
 
 
+def log_fit(client: MlflowClient, run_id: str, step: int, values: Mapping[str, float]) -> None:
+    """Metrics of one step of a fit, as fit/<name>: a package's metrics have some of the same names and one step."""
+    log_step(client, run_id, step, {f"fit/{name}": value for name, value in values.items()})
+
+
 def log_parameters(client: MlflowClient, run_id: str, values: Mapping[str, Any]) -> None:
     """Nested options under dotted names."""
     from mlflow.entities import Param

@@ -75,6 +75,7 @@ def _train_schedule() -> Any:
 
 
 TRAIN_SCHEDULE = _train_schedule()
+TRAIN_PARALLEL = get_settings().train_parallel
 # Not backfillable: training is about now. A backfill of it would compare models with data that did not exist yet.
 TRAIN_RUN_TYPES = [
     DagRunType.MANUAL,

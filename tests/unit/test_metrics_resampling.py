@@ -88,6 +88,16 @@ def it_gives_no_interval_where_resamples_lack_a_class(truth: list[int]) -> None:
     assert interval_of(found["log_loss"]) == pytest.approx((np.log(2), np.log(2)))
 
 
+def it_moves_the_interval_of_a_calibration_error_to_its_value() -> None:
+    truth, answers = case(100, 2, 5)
+    values = resampled_metrics(truth, {"a": answers}, 1)["a"]["ece"]
+    value = score(truth, answers.probabilities, ["a", "b"], "b")["ece"]
+    assert np.median(values) > value  # which is why
+    low, high = interval_of(values, around=value) or (1, 0)
+    assert 0 <= low < value < high
+    assert interval_of(values, around=0.0) == pytest.approx((0.0, np.quantile(values, 0.975) - np.median(values)))
+
+
 def it_tells_a_difference_from_none() -> None:
     truth, good = case(300, 2, 1, 2.5)
     rng = np.random.default_rng(0)

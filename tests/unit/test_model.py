@@ -13,9 +13,11 @@ import pytest
 from onnx import TensorProto, helper
 
 from darkroom.errors import ModelError
-from darkroom.model import GRAPH, MANIFEST, load_package, pack, write_package
+from darkroom.features import Feature
+from darkroom.model import FEATURES, GRAPH, MANIFEST, load_package, pack, write_package
 from darkroom.storage import Storage
-from tests.packages import TRANSFORM, bright_or_dark, package_info, png
+from tests.packages import TRANSFORM, bright_or_dark, on_features, package_info, png
+from training.linear_graph import linear_graph
 
 pytestmark = pytest.mark.unit
 
@@ -221,3 +223,41 @@ def it_classifies_the_bytes_of_an_image_through_its_own_transform(lake: Storage)
     model = load_package(lake, pack(package_info(), bright_or_dark()))
     seen = np.stack([model.transform.apply(png(value, 1)) for value in (200, 40)])
     assert model.labels(model.predict(seen))[0] == ["BRIGHT", "DARK"]
+
+
+def packed_on_features() -> bytes:
+    info, graph, features = on_features()
+    return pack(info, graph, features=features)
+
+
+def it_computes_the_features_that_its_graph_takes(lake: Storage) -> None:
+    data = packed_on_features()
+    model = load_package(lake, data)
+    said = model.predict(pixels(250, 5))
+    assert model.labels(said)[0] == ["BRIGHT", "DARK"]
+    margin = 6 * (4 * 250 / 255) - 12
+    np.testing.assert_allclose(said[0, 0], 1 / (1 + np.exp(-margin)), rtol=1e-5)
+    many = np.random.default_rng(0).integers(0, 256, (40, *TRANSFORM.shape)).astype(np.uint8)
+    np.testing.assert_array_equal(model.predict(many)[7:8], model.predict(many[7:8]))
+    assert model.predict(many[:0]).shape == (0, 2)
+    assert packed_on_features() == data
+
+
+def it_refuses_features_that_do_not_fit_the_package(lake: Storage, monkeypatch: pytest.MonkeyPatch) -> None:
+    data = packed_on_features()
+    with zipfile.ZipFile(io.BytesIO(data)) as whole:
+        members = {name: whole.read(name) for name in whole.namelist()}
+    plain = package_info().model_dump_json().encode()
+    for changed, told in (
+        ({FEATURES: b"no zip"}, "cannot be read"),
+        ({MANIFEST: plain}, "other features than its"),
+        ({GRAPH: bright_or_dark()}, "Expected one tensor.float."),
+        ({GRAPH: linear_graph(np.zeros((2, 5)), np.zeros(2), (5,))}, "own input shape"),
+    ):
+        with pytest.raises(ModelError, match=told):
+            load_package(lake, archive(members | changed))
+    with pytest.raises(ModelError, match="holds no features"):
+        load_package(lake, archive({MANIFEST: members[MANIFEST], GRAPH: members[GRAPH]}))
+    monkeypatch.setattr(Feature, "digest", "0" * 16)
+    with pytest.raises(ModelError, match="gives other values here than where it was trained"):
+        load_package(lake, data)

@@ -11,6 +11,7 @@ import pytest
 
 from darkroom.contract import NOT_COMPARED, predictions_table
 from darkroom.errors import InvalidRequest, ModelError
+from darkroom.features import FittedFeatures
 from darkroom.inbox import arrived
 from darkroom.model import load_package
 from darkroom.prediction_page import write_summary
@@ -19,7 +20,7 @@ from darkroom.tables import Table
 from spark_apps.arrivals import commit_predictions, plan_prediction
 from spark_apps.jobs.predict import classify, summarise
 from spark_apps.predict import predict_inbox
-from tests.packages import champion_of, png
+from tests.packages import champion_of, on_features, png
 
 pytestmark = pytest.mark.unit
 DAY = "2026-01-02"
@@ -71,9 +72,10 @@ def it_classifies_what_arrived_and_keeps_bad_files_as_rows(spark: Any, lake: Sto
     assert b"2026-01-02" in lake.read(result["page"])
 
 
-def it_predicts_what_the_package_predicts(spark: Any, lake: Storage) -> None:
+@pytest.mark.parametrize("features", [None, on_features()[2]], ids=["pixels", "features"])
+def it_predicts_what_the_package_predicts(spark: Any, lake: Storage, features: FittedFeatures | None) -> None:
     files = fill_inbox(lake)
-    request = request_for(lake)
+    request = request_for(lake, champion=champion_of(lake, features=features))
     run(spark, lake, request)
     model = load_package(lake, request["champion"]["package"])
     for row in Table(lake, predictions_table("lamps")).read().to_pylist():

@@ -45,7 +45,7 @@ def it_estimates_with_a_run_a_fold(world: World) -> None:
         assert run.data.tags["darkroom.config"] == "mean"
         assert {"val_log_loss", "test_balanced_accuracy", "test_recall_DARK", "seconds"} <= set(run.data.metrics)
         client = tracking.open_client()
-        assert [point.step for point in client.get_metric_history(run.info.run_id, "val_loss")] == [1, 2, 3]
+        assert [point.step for point in client.get_metric_history(run.info.run_id, "fit/val_loss")] == [1, 2, 3]
     logged = tracking.open_client().get_run(result["run_id"]).data.metrics
     assert logged["kfold_balanced_accuracy"] == pytest.approx(accuracy["mean"])
     assert logged["kfold_balanced_accuracy_low"] == pytest.approx(accuracy["low"])
@@ -85,7 +85,7 @@ def it_goes_on_where_it_was_killed(world: World) -> None:
     assert len(FITTED) == 3 + 2 + 1  # the two folds that were left, and the model
     runs = runs_below(result["run_id"])
     assert sorted(run.data.tags["darkroom.fold"] for run in runs) == ["1", "2", "3", "4"]
-    assert all("val_loss" in run.data.metrics for run in runs)
+    assert all("fit/val_loss" in run.data.metrics for run in runs)
     client = tracking.open_client()
     dead = [run for run in client.search_runs([result_experiment(result)]) if run.info.status == "FAILED"]
     assert {run.data.tags.get("darkroom.fold") for run in dead} == {None, "3"}
@@ -142,3 +142,15 @@ def it_widens_the_interval_for_what_folds_share() -> None:
     assert loss is not None
     assert loss["high"] > 1
     assert loss["low"] == 0
+
+
+def it_shows_the_folds_on_the_page_of_the_config(world: World) -> None:
+    world.config("mean", "evaluate: kfold\nsharpness: 20")
+    plan = world.plan("mean")
+    result = flow.train(world.lake, plan["configs"][0])
+    evaluation = flow.evaluate(world.lake, {"plan": plan, "results": [result]})
+    folder = evaluation["page"].rpartition("/")[0]
+    page = world.lake.read(f"{folder}/configs/mean.html").decode()
+    assert "Over folds" in page
+    assert f"{result['kfold']['metrics']['balanced_accuracy']['mean']:.3f}" in page
+    assert "fold 5" in page

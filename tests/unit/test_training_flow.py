@@ -12,11 +12,12 @@ import pytest
 from darkroom import champions
 from darkroom.contract import raw_blob
 from darkroom.errors import DataError, InvalidRequest, MachineryError
+from darkroom.features import FeatureSet
 from darkroom.model import load_package
 from darkroom.settings import get_settings
 from darkroom.storage import Storage, open_storage
 from darkroom.transform import ImageTransform
-from tests.packages import write_dataset
+from tests.packages import write_dataset, write_features
 from training import config, flow, registry, tracking
 from training.data import read_examples, read_split
 from training.promotion import promote_challenger
@@ -35,6 +36,11 @@ kind: mllib_logistic_regression
 transform: {width: 16, height: 16}
 regularization: [0.01, 0.1]
 """
+HEAD = """
+kind: svm
+transform: {width: 24, height: 24}
+features: [{kind: pixels, side: 4}]
+"""
 TRANSFORMS = [ImageTransform(width=24, height=24), ImageTransform(width=16, height=16)]
 
 
@@ -46,14 +52,16 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Any]]:
     patch.chdir(folder)
     patch.setenv("DARKROOM_LAKE", str(folder / "lake"))
     patch.setenv("DARKROOM_MLFLOW_TRACKING_URI", f"sqlite:///{folder / 'mlflow.db'}")
-    patch.setenv("DARKROOM_TRAIN_CONFIGS", '["cnn", "linear"]')
+    patch.setenv("DARKROOM_TRAIN_CONFIGS", '["cnn", "linear", "head"]')
     get_settings.cache_clear()
     (folder / "configs").mkdir()
     (folder / "configs" / "cnn.yaml").write_text(CNN)
     (folder / "configs" / "linear.yaml").write_text(LINEAR)
+    (folder / "configs" / "head.yaml").write_text(HEAD)
     patch.setattr(config, "CONFIG_FOLDER", folder / "configs")
     lake = open_storage(str(folder / "lake"))
     request = write_dataset(lake, "lamps", TRANSFORMS)
+    write_features(lake, "lamps", TRANSFORMS[0], FeatureSet.model_validate([{"kind": "pixels", "side": 4}]))
     yield {"lake": lake, "request": request, "folder": folder, **train_all(lake, request)}
     patch.undo()
     get_settings.cache_clear()
@@ -75,7 +83,8 @@ def train_all(lake: Storage, request: dict[str, Any]) -> dict[str, Any]:
 
 
 def it_trains_evaluates_gates_and_promotes(world: dict[str, Any]) -> None:
-    assert {result["config"] for result in world["results"]} == {"cnn", "linear"}
+    assert {result["config"] for result in world["results"]} == {"cnn", "linear", "head"}
+    assert [[one["kind"] for one in each["features"]] for each in world["plan"]["features"]] == [["pixels"]]
     assert world["evaluation"]["test"]["linear"]["balanced_accuracy"] > 0.95
     assert world["verdict"]["verdict"] == "promote", world["verdict"]["reasons"]
     champion = champions.current(world["lake"], "lamps")
@@ -91,7 +100,14 @@ def it_keeps_pages_and_predictions_beside_each_other(world: dict[str, Any]) -> N
         assert lake.read(page).startswith(b"<!doctype html>")
     folder = world["evaluation"]["page"].rpartition("/")[0]
     names = {blob.path.rpartition("/")[2] for blob in lake.list(folder)}
-    assert {"index.html", "gate.html", "summary.json", "test-cnn.parquet", "test-linear.parquet"} <= names
+    assert {
+        "index.html",
+        "gate.html",
+        "summary.json",
+        "test-cnn.parquet",
+        "test-linear.parquet",
+        "test-head.parquet",
+    } <= names
     (picture,) = world["verdict"]["pictures"].values()
     assert lake.read(picture).startswith(b"\x89PNG")
 
@@ -124,7 +140,9 @@ def it_tells_mlflow_everything(world: dict[str, Any]) -> None:
         plots = {file.path for file in client.list_artifacts(result["run_id"], "plots")}
         assert {"plots/confusion_test.png", "plots/roc_test.png", "plots/roc_val.png"} <= plots
     cnn = next(result for result in world["results"] if result["config"] == "cnn")
-    assert [point.step for point in client.get_metric_history(cnn["run_id"], "val_loss")] == [1, 2, 3, 4]
+    assert [point.step for point in client.get_metric_history(cnn["run_id"], "fit/val_loss")] == [1, 2, 3, 4]
+    told = client.get_run(cnn["run_id"]).data.metrics
+    assert told["val_balanced_accuracy"] == cnn["val"]["balanced_accuracy"]  # not an epoch's
     assert client.get_run(cnn["run_id"]).data.params["model.filters"] == "[8, 16]"
 
 
@@ -278,31 +296,3 @@ def it_repairs_the_alias_from_the_history(world: dict[str, Any]) -> None:
     assert champion is not None
     assert registry.repair_alias(world["lake"], "lamps") == champion.version
     assert str(client.get_model_version_by_alias("lamps", "champion").version) == champion.version
-
-
-@pytest.mark.parametrize(
-    ("changes", "error", "told"),
-    [
-        ({"configs": ["resnet"]}, InvalidRequest, "Expected one of: cnn, linear"),
-        ({"split_id": "none"}, DataError, "no split"),
-        ({"dataset": "Nope"}, InvalidRequest, "cannot be used"),
-        ({"seed": -1}, InvalidRequest, "seed"),
-        ({"colour": 1}, InvalidRequest, "colour"),
-    ],
-)
-def it_refuses_a_wrong_request(
-    world: dict[str, Any], changes: dict[str, Any], error: type[Exception], told: str
-) -> None:
-    with pytest.raises(error, match=told):
-        flow.plan(world["lake"], {**world["request"], **changes})
-
-
-@pytest.mark.parametrize("wrong", ["positive_class: GREEN", "threshold: {aim: recall, of: GREEN, at_least: 0.9}"])
-def it_refuses_an_unknown_class(world: dict[str, Any], wrong: str) -> None:
-    path = world["folder"] / "configs" / "wrong.yaml"
-    path.write_text(f"{LINEAR}{wrong}\n")
-    try:
-        with pytest.raises(InvalidRequest, match="GREEN"):
-            flow.plan(world["lake"], {**world["request"], "configs": ["wrong"]})
-    finally:
-        path.unlink()

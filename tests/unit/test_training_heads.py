@@ -18,7 +18,9 @@ from tests.packages import CLASSES, TRANSFORM, package_info, write_dataset, writ
 from training.classical import HeadConfig
 from training.config import parse_config
 from training.data import read_split
+from training.graphs import graph_probabilities
 from training.kinds import Job, kind_of
+from training.trials import Tried
 from training.vectors import Vectors
 
 pytestmark = pytest.mark.unit
@@ -66,6 +68,17 @@ def drawn(classes: int, count: int = 240, length: int = 30, seed: int = 0) -> Ve
     return Vectors(groups, values.astype(np.float32), truth, weight, groups, names)
 
 
+def fitted_trial(head: str, train: Vectors, val: Vectors) -> Tried:
+    wanted = config(head)
+    module: Any = kind_of(wanted.kind)
+    trial = {"svm": {"cost": 1.0, "width": 1.0}, "logistic_regression": {"inverse_regularization": 0.1}}.get(
+        wanted.kind, {"leaf_images": 2.0, "leaves": 4.0}
+    )
+    seeded = () if wanted.kind == "logistic_regression" else (0,)
+    tried: Tried = module.fit_one(wanted, *seeded, train, val, trial)
+    return tried
+
+
 def theirs(model: Any, values: np.ndarray, train: Vectors, wanted: Any) -> np.ndarray:
     """What the library itself says of vectors."""
     from training.classical import Scaling
@@ -80,20 +93,13 @@ def theirs(model: Any, values: np.ndarray, train: Vectors, wanted: Any) -> np.nd
 @pytest.mark.parametrize("classes", [2, 3, 4])
 @pytest.mark.parametrize("head", HEADS)
 def it_says_in_a_graph_what_the_library_says(head: str, classes: int) -> None:
-    from training.graphs import graph_probabilities
-
     train, val = drawn(classes), drawn(classes, 60, seed=1)
-    wanted = config(head)
-    module: Any = kind_of(wanted.kind)
-    trial = {"svm": {"cost": 1.0, "width": 1.0}, "logistic_regression": {"inverse_regularization": 0.1}}.get(
-        wanted.kind, {"leaf_images": 2.0, "leaves": 4.0}
-    )
-    seeded = () if wanted.kind == "logistic_regression" else (0,)
-    tried = module.fit_one(wanted, *seeded, train, val, trial)
-    model, graph = tried.model, tried.graph
+    tried = fitted_trial(head, train, val)
     edges = np.concatenate([val.values, train.values[:40], np.zeros((1, 30), np.float32)])
-    ours = graph_probabilities(graph, edges)
-    np.testing.assert_allclose(ours, theirs(model, edges, train, wanted), atol=2e-6 if head != "svm" else 1e-5)
+    ours = graph_probabilities(tried.graph, edges)
+    np.testing.assert_allclose(
+        ours, theirs(tried.model, edges, train, config(head)), atol=2e-6 if head != "svm" else 1e-5
+    )
     np.testing.assert_allclose(ours.sum(1), 1, atol=1e-6)
     assert (ours[: len(val.truth)].argmax(1) == val.truth).mean() > 1.4 / classes
 
@@ -116,6 +122,17 @@ def it_fits_val_chooses_and_a_package_predicts(world: Storage, head: str, tmp_pa
     assert (said.argmax(1) == val.truth).mean() > 0.95
     again = kind_of(wanted.kind).fit(job(world, wanted))
     assert again.graph == fitted.graph
+
+
+@pytest.mark.parametrize("count", [4, 60])
+@pytest.mark.parametrize("head", HEADS)
+def it_is_unsure_of_images_without_features(head: str, count: int) -> None:
+    train, val = drawn(2, count), drawn(2, 20, seed=1)
+    weight = 1 / np.bincount(train.truth)[train.truth]
+    train = replace(train, values=np.zeros_like(train.values), weight=weight)
+    ours = graph_probabilities(fitted_trial(head, train, val).graph, np.zeros((3, 30), np.float32))
+    assert ours.min() > 0.2
+    assert np.ptp(ours, axis=0).max() == 0
 
 
 def it_orders_classes_as_the_split_does(world: Storage) -> None:

@@ -58,7 +58,11 @@ def labels_of_three(lake: Storage) -> None:
 def one_fit(spark: Any, job: Job) -> tuple[Any, bytes, Parts, Any]:
     """A trial of the job's kind: model, graph, the parts, and val as rows that MLlib predicts."""
     module: Any = kind_of(job.config.kind)
-    trial = {name: float(tried[0]) for name, tried in job.config.model_dump().items() if name in OPTIONS}
+    trial = {
+        name: float(tried[0])
+        for name, tried in job.config.model_dump().items()
+        if name in OPTIONS and not isinstance(tried, int)
+    }
     seeded = () if name_of_seedless(job.config.kind) else (0,)
     with vector_parts(spark, job) as parts:
         tried = module.fit_one(job.config, *seeded, parts, trial)

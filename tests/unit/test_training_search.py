@@ -83,7 +83,7 @@ def it_goes_on_where_it_was_killed(world: World) -> None:
     runs = runs_below(result["run_id"])
     assert len(runs) == 6
     assert all(run.info.status == "FINISHED" for run in runs)
-    assert all("val_loss" in run.data.metrics for run in runs)
+    assert all("fit/val_loss" in run.data.metrics for run in runs)
 
 
 def it_goes_on_without_a_trial_that_fails(world: World, caplog: pytest.LogCaptureFixture) -> None:

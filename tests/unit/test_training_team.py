@@ -106,7 +106,7 @@ def it_trains_a_config_in_a_barrier_stage(spark: Any, world: World) -> None:
     result = flow.train(world.lake, task)
     assert result["val"]["roc_auc"] > 0.9
     client = tracking.open_client()
-    assert [point.step for point in client.get_metric_history(result["run_id"], "val_loss")] == [1, 2, 3, 4]
+    assert [point.step for point in client.get_metric_history(result["run_id"], "fit/val_loss")] == [1, 2, 3, 4]
     assert client.get_run(result["run_id"]).info.status == "FINISHED"
     assert load_package(world.lake, result["package"]).info.config == "cnn"
     assert spark.range(2).count() == 2  # the session that was there goes on

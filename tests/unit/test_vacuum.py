@@ -13,7 +13,14 @@ import pyarrow as pa
 import pytest
 
 from darkroom import champions
-from darkroom.contract import examples_table, features_table, images_table, predictions_table, splits_table
+from darkroom.contract import (
+    examples_table,
+    features_table,
+    images_table,
+    learner_state,
+    predictions_table,
+    splits_table,
+)
 from darkroom.kept import what_is_kept
 from darkroom.lake_check import check_lake
 from darkroom.storage import FolderStorage
@@ -86,6 +93,16 @@ def it_treats_features_like_the_examples_that_they_were_made_from(lake: FolderSt
     left = {(row["transform_hash"], row["feature_hash"]) for row in table.read().to_pylist()}
     assert left == {(TRANSFORM.hash, "hog"), (TRANSFORM.hash, "lbp")}
     assert check(lake) == []
+
+
+def it_lets_the_state_of_a_learner_go_with_its_package(lake: FolderStorage) -> None:
+    packages = [blob.path for blob in lake.list("packages/lamps")]
+    for package in packages:
+        lake.write(learner_state(package), b"state")
+    done = vacuum(lake, LATER)
+    gone = [path for kind, path in done if kind == "package"]
+    assert 0 < len(gone) < len(packages)
+    assert sorted(path for kind, path in done if kind == "state") == sorted(map(learner_state, gone))
 
 
 def it_removes_nothing_younger_than_the_retention(lake: FolderStorage) -> None:

@@ -1,7 +1,7 @@
 """An incremental learner on features, which goes on from where an earlier training ended.
 
-Every training keeps its state beside the model package. A config that names one in ``resume`` shows the learner only
-the images that it has not seen, once each.
+Every training keeps its state on the lake, under the name of the model package. A config that names one in ``resume``
+shows the learner only the images that it has not seen, once each.
 """
 
 from __future__ import annotations

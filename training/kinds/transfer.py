@@ -24,8 +24,8 @@ class HeadOptions(Options):
     """What is put on the backbone's features, and how it is trained while the backbone is frozen."""
 
     dropout: float = Field(default=0.2, ge=0, lt=1, description="Share of the features dropped in training.")
-    epochs: int = Field(default=60, ge=1, le=10_000)
-    learning_rate: float = Field(default=3e-3, gt=0, le=1)
+    epochs: int = Field(default=60, ge=1, le=10_000, description="Of the head at most.")
+    learning_rate: float = Field(default=3e-3, gt=0, le=1, description="Of the head.")
     augmented: bool = Field(
         default=False, description="Train on changed images too; otherwise each image's features are computed once."
     )
@@ -34,7 +34,7 @@ class HeadOptions(Options):
 class FineTuning(Options):
     """Training of the backbone's top, with the rate of ``optimizer``, after the head is trained."""
 
-    enabled: bool = True
+    enabled: bool = Field(default=True, description="Otherwise the head alone is trained.")
     from_layer: str | None = Field(default=None, description="First layer that moves. Default: the backbone's own.")
 
 
@@ -51,7 +51,7 @@ class Config(NetworkConfig):
     head: HeadOptions = HeadOptions()
     fine_tuning: FineTuning = FineTuning()
     optimizer: OptimizerOptions = OptimizerOptions(learning_rate=1e-4)
-    epochs: int | None = Field(default=10, ge=1, le=10_000)
+    epochs: int | None = Field(default=10, ge=1, le=10_000, description="Of fine-tuning at most.")
 
     _backbone = field_validator("backbone")(checked_backbone)
 

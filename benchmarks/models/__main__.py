@@ -1,0 +1,109 @@
+"""What every kind of model reaches on real images: ``make bench-models ROWS="xray ct" SEEDS=5``.
+
+Measures what docs/model-results.json lacks for the code as it is, one process a fit, and writes docs/model-results.md.
+Hours of work: it can be stopped at any time, and goes on where it was. The lake lies in .darkroom/bench-models.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import resource
+import subprocess
+import sys
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from benchmarks.models.rows import ROWS, Row
+from benchmarks.models.table import page
+from darkroom.codedigest import code_digest
+from darkroom.settings import get_settings
+from training.config import load_config, wanted_features
+
+ROOT = Path(__file__).resolve().parents[2]
+RESULTS, PAGE = ROOT / "docs" / "model-results.json", ROOT / "docs" / "model-results.md"
+
+
+def prepared(row: Row, home: Path) -> dict[str, str]:
+    """The row's dataset on the lake, with what its configs read: {"dataset", "version", "split_id"}."""
+    from darkroom.sources import fetch, parse_source
+    from darkroom.splitting_flow import split_dataset
+    from darkroom.storage import open_lake
+    from spark_apps.jobs import manifest, preprocess
+
+    form = row.request(home / "samples")
+    raw = fetch(parse_source(form.source_config()), form.dataset, open_lake())
+    made = manifest.make({"dataset": form.dataset, "raw_index": raw.index_path, "layout": form.layout()})
+    asked = {"dataset": form.dataset, "version": made["version"]}
+    split = split_dataset(open_lake(), {**asked, "options": form.split_options()})
+    chosen = {**asked, "split_id": split["split_id"]}
+    configs = [load_config(name) for name in row.configs]
+    transforms = {config.transform.hash: config.transform.model_dump(mode="json") for config in configs}
+    preprocess.make({**chosen, "transforms": list(transforms.values()), "features": wanted_features(configs)})
+    return chosen
+
+
+def measured(row: Row, chosen: dict[str, str], config: str, seed: int) -> dict[str, Any]:
+    """One fit (or five, on folds) in a process of its own, with what it took."""
+    task = {"row": row.name, "config": config, "seed": seed, "kfold": row.kfold, **chosen}
+    before, began = resource.getrusage(resource.RUSAGE_CHILDREN), time.monotonic()
+    command = [sys.executable, str(Path(__file__).with_name("measure.py")), json.dumps(task)]
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    spent = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    return {
+        **{name: task[name] for name in ("row", "config", "seed")},
+        "date": datetime.now(UTC).date().isoformat(),
+        "code": code_digest()[:12],
+        "config_digest": load_config(config).digest,
+        "machine": f"{os.cpu_count()} x {platform.machine()}",
+        "minutes": round((time.monotonic() - began) / 60, 2),
+        "cpu_minutes": round(spent / 60, 2),
+        **json.loads(done.stdout.splitlines()[-1]),
+    }
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rows", nargs="*", default=[row.name for row in ROWS], choices=[row.name for row in ROWS])
+    parser.add_argument("--configs", nargs="*", default=[], help="only these of each row")
+    parser.add_argument("--seeds", type=int, default=5)
+    asked = parser.parse_args()
+    home = ROOT / ".darkroom" / "bench-models"
+    home.mkdir(parents=True, exist_ok=True)
+    os.environ.update(DARKROOM_LAKE=str(home / "lake"), PYSPARK_PYTHON=sys.executable)
+    os.environ["SPARK_CONF_DIR"] = str(ROOT / "infra/local/spark")
+    get_settings.cache_clear()
+    results: list[dict[str, Any]] = json.loads(RESULTS.read_text()) if RESULTS.exists() else []
+    for row in (row for row in ROWS if row.name in asked.rows):
+        todo = [
+            (config, seed)
+            for seed in range(asked.seeds)
+            for config in row.configs
+            if not asked.configs or config in asked.configs
+            if not any(_same(one, row, config, seed) for one in results)
+        ]
+        chosen = prepared(row, home) if todo else {}
+        for config, seed in todo:
+            print(f"{row.name}: {config}, seed {seed}", file=sys.stderr, flush=True)
+            results.append(measured(row, chosen, config, seed))
+            print(json.dumps(results[-1]["metrics"]), flush=True)
+            RESULTS.write_text(json.dumps(results, indent=1, sort_keys=True) + "\n")
+            PAGE.write_text(page(results))
+    PAGE.write_text(page(results))
+    return 0
+
+
+def _same(one: dict[str, Any], row: Row, config: str, seed: int) -> bool:
+    """Whether it was measured with these options. Other code may measure otherwise; the table says which it was."""
+    return (one["row"], one["config"], one["seed"]) == (row.name, config, seed) and one["config_digest"] == load_config(
+        config
+    ).digest
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,120 @@
+"""The rows of the table of models: which images, which configs, and what they are to reach."""
+
+from __future__ import annotations
+
+import random
+import zipfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from darkroom.prepare_request import PrepareRequest
+from darkroom.settings import get_settings
+
+DRAWN = 0  # the seed of the drawn sets
+
+
+@dataclass(frozen=True)
+class Row:
+    """One question: ``kfold`` measures on 5 folds over all images, else on the test split.
+
+    ``form`` gives the form of prepare_dataset, once files that are drawn lie in the folder that it is told.
+    """
+
+    name: str
+    title: str
+    aim: str
+    configs: tuple[str, ...]
+    form: Callable[[Path], dict[str, Any]]
+    kfold: bool = False
+
+    def request(self, scratch: Path) -> PrepareRequest:
+        return PrepareRequest.model_validate(self.form(scratch))
+
+
+def _archive(name: str, dataset: str, **more: Any) -> Callable[[Path], dict[str, Any]]:
+    def form(_: Path) -> dict[str, Any]:
+        return {"dataset": dataset, "source": "archive", "location": str(get_settings().samples / name), **more}
+
+    return form
+
+
+def _drawn(name: str, dataset: str, count: int, classes: int, **more: Any) -> Callable[[Path], dict[str, Any]]:
+    """``count`` images of the training part of an archive, of its first classes by name; a folder a class."""
+
+    def form(scratch: Path) -> dict[str, Any]:
+        folder = scratch / dataset
+        if not folder.exists():
+            with zipfile.ZipFile(get_settings().samples / name) as archive:
+                members = [one for one in archive.namelist() if "train/" in one and not one.endswith("/")]
+                labels = sorted({member.split("/")[-2] for member in members})[:classes]
+                members = sorted(member for member in members if member.split("/")[-2] in labels)
+                for member in random.Random(DRAWN).sample(members, count):
+                    label, file = member.split("/")[-2:]
+                    path = folder.with_suffix(".partial") / label / file
+                    path.parent.mkdir(parents=True, exist_ok=True)
+                    path.write_bytes(archive.read(member))
+            folder.with_suffix(".partial").rename(folder)
+        return {"dataset": dataset, "source": "folder", "location": str(folder), **more}
+
+    return form
+
+
+XRAY, CT, CIFAR = "chest-xray-224.zip", "chest-ct-400.zip", "cifar10-jpg.zip"
+PATIENTS = {"groups": "chest-xray"}
+
+ROWS = [
+    Row(
+        "xray",
+        "chest X-rays, given test split",
+        "AUC ≥ 0.975, balanced accuracy ≥ 0.90, ECE ≤ 0.05, ≤ 30 min",
+        ("resnet_small", "hog_svm", "small_cnn"),
+        _archive(XRAY, "xray", keep_given_test=True, **PATIENTS),
+    ),
+    Row(
+        "xray-folds",
+        "chest X-rays, 5 folds over all images, groups intact",
+        "report",
+        ("resnet_small", "hog_svm"),
+        _archive(XRAY, "xray", keep_given_test=True, **PATIENTS),
+        kfold=True,
+    ),
+    *(
+        Row(
+            f"xray-{count}",
+            f"{count:,} of the X-rays, 2 classes, 5 folds",
+            "the default beats HOG + SVM, never below it by more than the interval",
+            ("resnet_small", "hog_svm"),
+            _drawn(XRAY, f"xray-{count}", count, 2, **PATIENTS),
+            kfold=True,
+        )
+        for count in (300, 1000)
+    ),
+    *(
+        Row(
+            f"cifar3-{count}",
+            f"{count:,} of CIFAR-10, 3 classes, 5 folds",
+            "the default beats HOG + SVM, never below it by more than the interval",
+            ("resnet_small_rgb32", "hog_svm"),
+            _drawn(CIFAR, f"cifar3-{count}", count, 3),
+            kfold=True,
+        )
+        for count in (300, 1000)
+    ),
+    Row(
+        "ct",
+        "chest CT without leaks, 5 folds",
+        "report; best kind, and why",
+        ("resnet_small", "small_cnn", "hog_svm", "sift_svm", "texture_random_forest", "hog_gradient_boosting"),
+        _archive(CT, "ct"),
+        kfold=True,
+    ),
+    Row(
+        "cifar10",
+        "CIFAR-10, given test split",
+        "accuracy ≥ 0.85 in ≤ 30 CPU-minutes",
+        ("resnet_small_rgb32",),
+        _archive(CIFAR, "cifar10", keep_given_test=True),
+    ),
+]

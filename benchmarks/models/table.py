@@ -1,0 +1,69 @@
+"""docs/model-results.md, from the figures in docs/model-results.json: nothing stands there that was not measured."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from benchmarks.models.rows import ROWS, Row
+
+HEAD = """# What the models reach
+
+Written by `make bench-models`, which measures what `docs/model-results.json` lacks and writes this page from it.
+Two CPU cores, the configs as they come, nothing tuned to a set. Defaults are chosen on val and under simulated shifts
+(`training/shifts.py`), never on a test split. Intervals are 95 % t intervals over seeds; of one seed there is none, and
+on folds it is that of the folds (docs/experiments.md).
+"""
+
+
+def page(results: Sequence[dict[str, Any]]) -> str:
+    """The whole page, Markdown."""
+    parts = [HEAD]
+    for row in ROWS:
+        mine = [one for one in results if one["row"] == row.name]
+        parts += [
+            f"## {row.title}",
+            "",
+            f"To reach: {row.aim}.",
+            "",
+            *(_table(row, mine) if mine else ["Not measured."]),
+            "",
+        ]
+    parts += ["## Looks at test images", "", "Each time that a config was measured where it is reported.", ""]
+    parts += ["| date | row | config | seed | code | machine |", "|---|---|---|---|---|---|"]
+    parts += [
+        f"| {one['date']} | {one['row']} | {one['config']} | {one['seed']} | {one['code']} | {one['machine']} |"
+        for one in sorted(results, key=lambda one: (one["date"], one["row"], one["config"], one["seed"]))
+    ]
+    return "\n".join(parts) + "\n"
+
+
+def _table(row: Row, results: Sequence[dict[str, Any]]) -> list[str]:
+    names = ["balanced_accuracy", "accuracy", "roc_auc", "ece"]
+    lines = ["| config | seeds | balanced accuracy | accuracy | ROC area | ECE | images | minutes | CPU-minutes |"]
+    lines.append("|" + "---|" * 9)
+    configs = [name for name in row.configs if any(one["config"] == name for one in results)]
+    for config in configs:
+        mine = [one for one in results if one["config"] == config]
+        cells = [_interval([one["metrics"].get(name) for one in mine], mine, name) for name in names]
+        minutes = [np.mean([one[name] for one in mine]) for name in ("minutes", "cpu_minutes")]
+        images = f"{mine[0]['images']:,}"
+        lines.append(
+            f"| {config} | {len(mine)} | {' | '.join(cells)} | {images} | {minutes[0]:.1f} | {minutes[1]:.1f} |"
+        )
+    return lines
+
+
+def _interval(values: Sequence[float | None], results: Sequence[dict[str, Any]], name: str) -> str:
+    from scipy.stats import t
+
+    known = np.array([value for value in values if value is not None])
+    if not len(known):
+        return ""
+    if len(known) == 1:
+        found = results[0].get("folds", {}).get(name)
+        return f"{known[0]:.3f}" + (f" ({found['low']:.3f} to {found['high']:.3f})" if found else "")
+    half = t.ppf(0.975, len(known) - 1) * known.std(ddof=1) / np.sqrt(len(known))
+    return f"{known.mean():.3f} ± {half:.3f}"
