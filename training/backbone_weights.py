@@ -21,7 +21,7 @@ def loaded(lake: Storage, config: Any, inputs: Any, classes: int | None = None) 
     name = f"{config.backbone} {top}"
     if config.weights == IMAGENET:
         return from_imagenet(partial(build, weights=IMAGENET), name)
-    network = build()
     with fetched(lake, config.weights, config.weights_sha256) as path:
+        network = build()
         fill(network, path, config.weights, name)
     return network

@@ -30,6 +30,7 @@ ALLOWED = {
     "darkroom/tables/log.py: _removed": "the Delta protocol wants to know when a file was removed",
     "darkroom/tables/table.py: added_action": "the Delta protocol wants to know when a file was written",
     "training/commands.py: champion_rollback": "a command: when a person withdrew a champion",
+    "training/commands.py: model_install": "a command: when a person installed a model",
     "training/flow.py: plan": "a step: from when cool-down and budget count",
     "training/flow.py: promote": "a step: when a champion was promoted",
     "training/flow.py: _start_parent": "tells two trainings by hand apart",

@@ -17,19 +17,21 @@ from darkroom import champions
 from darkroom.champion_choice import choose_champion
 from darkroom.drift import check_rows
 from darkroom.errors import InvalidRequest, SourceError
+from darkroom.gate import Scores
 from darkroom.inference import request_of_feed
 from darkroom.model import load_package
 from darkroom.settings import get_settings
 from darkroom.storage import Storage, open_storage
 from spark_apps.arrivals import plan_prediction
 from spark_apps.predict import classify_files, worker_model
-from tests.packages import write_dataset
+from tests.packages import TRANSFORM, champion_of, write_dataset
 from training import commands, install
 from training.backbones import BACKBONES
 from training.config import parse_config
-from training.data import read_split
+from training.data import read_examples, read_split
 from training.kinds import Job, kind_of
 from training.kinds.pretrained import Config, class_names, parsed_names
+from training.scoring import champion_scores
 
 pytestmark = pytest.mark.unit
 
@@ -176,6 +178,20 @@ def it_does_not_bring_back_what_was_withdrawn(files: dict[str, bytes], installed
         patch.setattr(kind_of("pretrained"), "ready", lambda *_: (tuple(NAMES), graph))
         with pytest.raises(InvalidRequest, match=r"was withdrawn.*cannot be installed again"):
             install.install(lake, "mine", "photos", "again", by="me", now=NOW)
+
+
+def it_is_compared_with_later_challengers(lake: Storage) -> None:
+    found = write_dataset(lake, "lamps", [TRANSFORM], train=4, other=6)
+    by_hand = {"dataset": "lamps", "dataset_version": champions.BY_HAND, "split_id": champions.BY_HAND}
+    champion = champions.append(lake, "lamps", champion_of(lake, **by_hand), now=NOW)
+    split = read_split(lake, "lamps", found["split_id"])
+    test = read_examples(lake, "lamps", split, "test", TRANSFORM)
+    truth = [test.classes[k] for k in test.truth]
+    mine = Scores("mine", test.content_ids, truth, truth, [1.0] * len(truth))
+    scores = champion_scores(lake, found, champion, mine)
+    assert scores.problem is None
+    assert scores.trained_on == frozenset()
+    assert list(scores.predicted) == truth
 
 
 @pytest.mark.parametrize(

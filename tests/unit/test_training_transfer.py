@@ -21,19 +21,26 @@ from training.kinds.transfer import Config, network
 pytestmark = pytest.mark.unit
 
 SMALL = {"width": 32, "height": 32, "color": "gray"}
-BACKBONE = "mobilenet_v3_small"  # the quickest
+BACKBONE = "mobilenet_v3_small"
+FIRST = "expanded_conv_10_expand"  # the later, the sooner it is compiled
 
 
 def config_of(**changes: Any) -> Config:
     fields: dict[str, Any] = {"name": "mine", "kind": "transfer", "transform": SMALL, "backbone": BACKBONE}
-    fields |= {"weights": "weights/mine.weights.h5", "epochs": 1, "batch_size": 16, "precision": "float32"}
+    fields |= {
+        "fine_tuning": {"from_layer": FIRST},
+        "weights": "weights/mine.weights.h5",
+        "epochs": 1,
+        "batch_size": 16,
+        "precision": "float32",
+    }
     found = parse_config({**fields, "head": {"epochs": 4}, **changes})
     assert isinstance(found, Config)
     return found
 
 
-def job_of(lake: Storage, config: Config, on_step: Any = lambda step, values: None) -> Job:
-    found = write_dataset(lake, "lamps", [config.transform], train=32, other=16)
+def job_of(lake: Storage, config: Config, on_step: Any = lambda step, values: None, train: int = 32) -> Job:
+    found = write_dataset(lake, "lamps", [config.transform], train=train, other=16)
     split = read_split(lake, found["dataset"], found["split_id"])
     return Job(lake, "lamps", split, config, 0, on_step)
 
@@ -86,7 +93,7 @@ def it_changes_nothing_of_the_frozen_part(trained: dict[str, Any]) -> None:
     before, after = trained["before"], trained["after"]
     names = [layer.name for layer in before.layers]
     assert [type(layer) for layer in after.layers] == [type(layer) for layer in before.layers]
-    first = names.index(BACKBONES[BACKBONE].top)
+    first = names.index(FIRST)
     moved = []
     for position, (was, now) in enumerate(zip(before.layers, after.layers, strict=True)):
         same = all(np.array_equal(a, b) for a, b in zip(was.get_weights(), now.get_weights(), strict=True))
@@ -152,7 +159,7 @@ def it_trains_all_of_it_where_there_are_no_weights(lake: Storage, caplog: pytest
     seen: list[Any] = []
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(members, "to_onnx", lambda model: (seen.append(model), b"")[1])
-        kind_of("transfer").fit(job_of(lake, config))
+        kind_of("transfer").fit(job_of(lake, config, train=4))
     changed = [not np.array_equal(a, b) for a, b in zip(before, seen[0].get_weights(), strict=True)]
     assert all(changed)
     assert any("Nothing is frozen: all of vgg16 is trained from scratch" in one.getMessage() for one in caplog.records)
@@ -187,11 +194,13 @@ def it_refuses_a_config_that_cannot_work(changes: dict[str, Any], told: str) -> 
         config_of(**changes)
 
 
-def it_names_the_layers_where_one_is_not_there(lake: Storage, weights: bytes) -> None:
-    lake.write("weights/mine.weights.h5", weights)
-    job = job_of(lake, config_of(fine_tuning={"from_layer": "block_99"}))
+def it_names_the_layers_where_one_is_not_there(trained: dict[str, Any]) -> None:
+    from training.fine_tuning import first_to_move
+
     with pytest.raises(InvalidRequest, match=r"no layer 'block_99'.*expanded_conv_8_expand"):
-        kind_of("transfer").fit(job)
+        first_to_move(trained["before"], config_of(fine_tuning={"from_layer": "block_99"}))
+    names = [layer.name for layer in trained["before"].layers]
+    assert first_to_move(trained["before"], config_of(fine_tuning={})) == names.index(BACKBONES[BACKBONE].top)
 
 
 def it_says_how_to_give_a_file(lake: Storage) -> None:
