@@ -110,8 +110,17 @@ def it_ends_the_folds_of_a_training_that_died(world: World) -> None:
     world.config("mean", "evaluate: kfold")
     plan = world.plan("mean")
     client = tracking.open_client()
-    child = tracking.start_run(client, plan["experiment_id"], "mean", {tracking.PARENT: plan["parent_run_id"]})
-    fold = tracking.start_run(client, plan["experiment_id"], "fold", {tracking.PARENT: child})
+    identity = {tracking.PARENT: plan["parent_run_id"], "darkroom.config": "mean"}
+    dead = []
+    for _ in range(2):  # killed twice, so that nobody ended what was running
+        child = tracking.start_run(client, plan["experiment_id"], "mean", identity)
+        dead += [child, tracking.start_run(client, plan["experiment_id"], "fold", {tracking.PARENT: child})]
+    assert [client.get_run(one).info.status for one in dead] == ["FAILED", "FAILED", "RUNNING", "RUNNING"]
+    result = flow.train(world.lake, plan["configs"][0])
+    assert {client.get_run(one).info.status for one in dead} == {"FAILED"}
+    assert client.get_run(result["run_id"]).data.tags["retry_of"] == dead[2]
+    child = tracking.start_run(client, plan["experiment_id"], "late", {tracking.PARENT: plan["parent_run_id"]})
+    fold = tracking.start_run(client, plan["experiment_id"], "late fold", {tracking.PARENT: child})
     flow.close_runs(plan["parent_run_id"])
     assert client.get_run(fold).info.status == "FAILED"
 
