@@ -11,11 +11,12 @@ import pyarrow.parquet as pq
 import pytest
 
 from darkroom.contract import splits_table
-from darkroom.errors import DataError
+from darkroom.errors import DataError, InvalidRequest
 from darkroom.tables import Table
 from tests.kinds import FITTED
 from tests.suites.training import World, empty_store, world
 from training import flow, tracking
+from training.config import parse_config
 from training.crossval import over_folds
 from training.data import read_split
 
@@ -163,3 +164,10 @@ def it_shows_the_folds_on_the_page_of_the_config(world: World) -> None:
     assert "Over folds" in page
     assert f"{result['kfold']['metrics']['balanced_accuracy']['mean']:.3f}" in page
     assert "fold 5" in page
+
+
+def it_refuses_folds_for_a_learner_that_has_seen_them() -> None:
+    resumed = {"name": "more", "kind": "incremental", "features": ["hog"], "resume": "states/lamps/1.npz"}
+    assert parse_config(resumed).evaluate == "holdout"
+    with pytest.raises(InvalidRequest, match="images that the state was trained on"):
+        parse_config(resumed | {"evaluate": "kfold"})
