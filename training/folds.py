@@ -105,8 +105,8 @@ def _stratified(labels: np.ndarray, units: np.ndarray, parts: int, seed: int) ->
     """int64[N]: which of ``parts`` each image is in; units are whole, and classes are spread as evenly as they allow.
 
     As scikit-learn's StratifiedGroupKFold: the largest units first, in an order that the seed shuffles among equals,
-    each to the part that has least of its classes. A unit takes about 10 µs here and took 270 µs there, which is felt at
-    60,000 images.
+    each to the part that has least of its classes. A unit takes about 10 µs here and took 270 µs there, which is
+    felt at 60,000 images.
     """
     classes = np.unique(labels, return_inverse=True)[1]
     total = np.bincount(classes).astype(np.float64)
