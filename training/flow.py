@@ -204,7 +204,7 @@ def train_once(lake: Storage, task: dict[str, Any]) -> dict[str, Any]:
             split = read_split(lake, task["dataset"], task["split_id"])
             on_step = nested.steps_to(run_id)
             job = Job(lake, task["dataset"], split, config, task["seed"])
-            unit = Unit(0, job.telling(on_step) if place.live else job, partial(fit_package, task))
+            unit = Unit("model", job.telling(on_step) if place.live else job, partial(fit_package, task))
             [(_, made)] = place.run([unit])
             for step, values in () if place.live else made.steps:
                 on_step(step, values)

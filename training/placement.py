@@ -119,7 +119,8 @@ def _attempt(work: Work, job: Job, key: Any) -> Any:
     # One task has one core. TensorFlow takes its threads from here when it is first imported.
     os.environ.setdefault("TF_NUM_INTRAOP_THREADS", "1")
     os.environ.setdefault("TF_NUM_INTEROP_THREADS", "1")
-    logging.basicConfig(level=logging.INFO, format=f"[{job.config.name} {key}] %(message)s", force=True)
+    level = logging.INFO if job.team.leads else logging.WARNING  # the others would say the same
+    logging.basicConfig(level=level, format=f"[{job.config.name} {key}] %(message)s", force=True)
     try:
         return work(job)
     except ModuleNotFoundError as error:

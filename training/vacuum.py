@@ -26,9 +26,9 @@ _PAGE = 1000
 def vacuum_runs(lake: Storage, before: datetime, *, dry_run: bool) -> list[str]:
     """Deletes what ended before ``before``; the run_ids, children first. A dry run returns the same.
 
-    A run stays where the champion history or a registered model version names it or the run above it, where it has not
-    ended, where one of its children stays, and where it is not a training of ours. Raises MachineryError where MLflow
-    does not answer.
+    A run stays where the champion history or a registered model version names it, or the run of the config whose fold
+    or trial it is; where it has not ended, where one of its children stays, and where it is not a training of ours.
+    Raises MachineryError where MLflow does not answer.
     """
     client = tracking.open_client()
     with tracking.reached("nothing more was deleted"):
@@ -48,7 +48,8 @@ def _old_runs(client: MlflowClient, before: datetime, named: set[str]) -> tuple[
     found: list[Run] = list(_pages(client.search_runs, experiments, max_results=_PAGE)) if experiments else []
     ours = [run for run in found if "darkroom.model" in run.data.tags]
     of = {run.info.run_id: run.data.tags.get(tracking.PARENT) for run in ours}
-    named = named | {run_id for run_id, parent in of.items() if parent in named}  # folds and trials of a named run
+    # Folds and trials stay with the config's run that has them, which has a run above it in turn.
+    named = named | {run_id for run_id, parent in of.items() if parent in named and of.get(parent)}
     old = {run.info.run_id for run in ours if run.info.end_time and run.info.end_time <= limit} - named
     staying = {parent for run_id, parent in of.items() if parent and run_id not in old}
     children = sorted(run_id for run_id in old if of[run_id])

@@ -11,11 +11,12 @@ import pyarrow.parquet as pq
 import pytest
 
 from darkroom.contract import splits_table
-from darkroom.errors import DataError
+from darkroom.errors import DataError, InvalidRequest
 from darkroom.tables import Table
 from tests.kinds import FITTED
 from tests.suites.training import World, empty_store, world
 from training import flow, tracking
+from training.config import parse_config
 from training.crossval import over_folds
 from training.data import read_split
 
@@ -110,8 +111,17 @@ def it_ends_the_folds_of_a_training_that_died(world: World) -> None:
     world.config("mean", "evaluate: kfold")
     plan = world.plan("mean")
     client = tracking.open_client()
-    child = tracking.start_run(client, plan["experiment_id"], "mean", {tracking.PARENT: plan["parent_run_id"]})
-    fold = tracking.start_run(client, plan["experiment_id"], "fold", {tracking.PARENT: child})
+    identity = {tracking.PARENT: plan["parent_run_id"], "darkroom.config": "mean"}
+    dead = []
+    for _ in range(2):  # killed twice, so that nobody ended what was running
+        child = tracking.start_run(client, plan["experiment_id"], "mean", identity)
+        dead += [child, tracking.start_run(client, plan["experiment_id"], "fold", {tracking.PARENT: child})]
+    assert [client.get_run(one).info.status for one in dead] == ["FAILED", "FAILED", "RUNNING", "RUNNING"]
+    result = flow.train(world.lake, plan["configs"][0])
+    assert {client.get_run(one).info.status for one in dead} == {"FAILED"}
+    assert client.get_run(result["run_id"]).data.tags["retry_of"] == dead[2]
+    child = tracking.start_run(client, plan["experiment_id"], "late", {tracking.PARENT: plan["parent_run_id"]})
+    fold = tracking.start_run(client, plan["experiment_id"], "late fold", {tracking.PARENT: child})
     flow.close_runs(plan["parent_run_id"])
     assert client.get_run(fold).info.status == "FAILED"
 
@@ -154,3 +164,10 @@ def it_shows_the_folds_on_the_page_of_the_config(world: World) -> None:
     assert "Over folds" in page
     assert f"{result['kfold']['metrics']['balanced_accuracy']['mean']:.3f}" in page
     assert "fold 5" in page
+
+
+def it_refuses_folds_for_a_learner_that_has_seen_them() -> None:
+    resumed = {"name": "more", "kind": "incremental", "features": ["hog"], "resume": "states/lamps/1.npz"}
+    assert parse_config(resumed).evaluate == "holdout"
+    with pytest.raises(InvalidRequest, match="images that the state was trained on"):
+        parse_config(resumed | {"evaluate": "kfold"})

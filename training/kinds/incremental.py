@@ -7,10 +7,10 @@ shows the learner only the images that it has not seen, once each.
 from __future__ import annotations
 
 import logging
-from typing import Literal
+from typing import Literal, Self
 
 import numpy as np
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from darkroom.errors import InvalidRequest
 from darkroom.features import FittedFeatures
@@ -33,6 +33,14 @@ class Config(HeadConfig):
     resume: str = Field(
         default="", max_length=500, description="Lake path of the state of an earlier training. Empty: begin anew."
     )
+
+    @model_validator(mode="after")
+    def _folds_are_unseen(self) -> Self:
+        if self.resume and self.evaluate == "kfold":
+            raise ValueError(
+                "evaluate: kfold with resume would test on images that the state was trained on; take one of them out"
+            )
+        return self
 
 
 def fit(job: Job) -> Fitted:
