@@ -1,8 +1,8 @@
 """A support vector machine on features, linear or with a radial kernel, by scikit-learn's SVC (libsvm).
 
-The kernel's matrix is computed once a trial, for its folds too. Of more than two classes, each pair has a margin. Margins become
-probabilities by a logistic regression on them, which for two classes is Platt scaling (Platt 1999): it is fitted to
-margins of train images that a fit on the other folds gives, folds that keep groups whole.
+The kernel's matrix is computed once a trial, for its folds too. Of more than two classes, each pair has a margin.
+Margins become probabilities by a logistic regression on them, which for two classes is Platt scaling (Platt 1999): it
+is fitted to margins of train images that a fit on the other folds gives, folds that keep groups whole.
 """
 
 from __future__ import annotations
