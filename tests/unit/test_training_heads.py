@@ -25,7 +25,7 @@ from training.vectors import Vectors
 
 pytestmark = pytest.mark.unit
 
-FEATURES = [{"kind": "hog", "cell": 4}, "lbp", {"kind": "pixels", "side": 4}]
+FEATURES = [{"kind": "lbp", "grid": 1}, {"kind": "pixels", "side": 4}]
 HEADS: dict[str, dict[str, Any]] = {
     "logistic_regression": {"inverse_regularization": [0.01, 1.0]},
     "svm": {"kernel": "linear", "cost": [0.1, 1.0]},
@@ -190,7 +190,7 @@ def it_tells_of_features_that_are_no_numbers(world: Storage, monkeypatch: pytest
         return values
 
     monkeypatch.setattr(FittedFeatures, "encode", poisoned)
-    with pytest.raises(DataError, match=r"1 images have features that are no numbers.*hog_2 is nan"):
+    with pytest.raises(DataError, match=r"1 images have features that are no numbers.*lbp_2 is nan"):
         job(world, config("svm")).features("train")
 
 
