@@ -77,7 +77,7 @@ def it_lets_a_team_share_and_agree(spark: Any, lake: Storage) -> None:
 
 
 def it_ends_a_team_that_lost_a_worker(spark: Any, lake: Storage) -> None:
-    with pytest.raises(MachineryError, match="lost the others|barrier task"):
+    with pytest.raises(MachineryError, match=r"lost the others|barrier task"):
         list(Cluster(spark.sparkContext, 2).run(iter(units(lake, suite.leave))))
     ((_, found),) = Cluster(spark.sparkContext, 2).run(iter(units(lake, suite.meet)))
     assert found["size"] == 2  # the session goes on
