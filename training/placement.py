@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import traceback
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
@@ -16,7 +17,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Protocol
 
-from darkroom.errors import DarkroomError, InvalidRequest
+from darkroom.errors import DarkroomError, InvalidRequest, MachineryError
 from darkroom.outcome import as_darkroom_error
 from training.config import TrainingConfig
 from training.kinds import Job, kind_of
@@ -137,9 +138,18 @@ def _attempt(work: Work, job: Job, key: Any) -> Any:
 
 
 def _told(error: BaseException) -> Exception:
+    """One of our errors: that of the worker where it was one, else what Spark says of it in one line."""
     if not isinstance(error, Exception):
         raise error
-    return as_darkroom_error(error)
+    ours = as_darkroom_error(error)
+    reasons = re.findall(r"^[A-Z]\w*Error: .+$", str(error), re.MULTILINE)  # of the worker's Python
+    reasons += re.findall(r"Job aborted due to stage failure: ([^\n]+)", str(error))
+    if isinstance(error, DarkroomError) or re.search(r"^darkroom\.errors\.", str(error), re.MULTILINE) or not reasons:
+        return ours
+    return MachineryError(
+        f"A fit in Spark ended with: {reasons[0]} Nothing was kept of it; fits that had ended are not done again. Look "
+        "into the log of its worker, then run the task again."
+    )
 
 
 @contextmanager

@@ -59,7 +59,7 @@ def it_keeps_what_others_did_when_one_fails(spark: Any, lake: Storage) -> None:
 
 
 def it_tells_of_a_machine_that_fails(spark: Any, lake: Storage) -> None:
-    with pytest.raises(MachineryError):
+    with pytest.raises(MachineryError, match="the disk is gone"):
         list(Cluster(spark.sparkContext, 1).run(iter(units(lake, suite.break_down))))
 
 
@@ -77,7 +77,7 @@ def it_lets_a_team_share_and_agree(spark: Any, lake: Storage) -> None:
 
 
 def it_ends_a_team_that_lost_a_worker(spark: Any, lake: Storage) -> None:
-    with pytest.raises(MachineryError):
+    with pytest.raises(MachineryError, match=r"lost the others|barrier task"):
         list(Cluster(spark.sparkContext, 2).run(iter(units(lake, suite.leave))))
     ((_, found),) = Cluster(spark.sparkContext, 2).run(iter(units(lake, suite.meet)))
     assert found["size"] == 2  # the session goes on
