@@ -88,7 +88,15 @@ def it_explains_a_package_without_maps(lake: Storage) -> None:
     rng = np.random.default_rng(0)
     pixels = rng.integers(0, 255, (8, *TRANSFORM.shape)).astype(np.uint8)
     ids = [f"{k:064x}" for k in range(8)]
-    examples = Examples(ids, pixels, np.arange(8) % 2, np.ones(8), np.ones(8, np.int64), ids, CLASSES)
+    examples = Examples(
+        content_ids=ids,
+        pixels=pixels,
+        truth=np.arange(8) % 2,
+        weight=np.ones(8),
+        copies=np.ones(8, np.int64),
+        group=ids,
+        classes=CLASSES,
+    )
     probabilities = model.predict(pixels)
     labels, scores = model.label_indices(probabilities), probabilities.max(axis=1)
     found = explain(model, examples, labels, scores, each=2)

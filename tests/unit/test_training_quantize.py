@@ -73,7 +73,15 @@ def images(count: int, seed: int) -> Examples:
     pixels = np.clip(rng.normal(np.where(truth, 90, 165)[:, None, None, None], 40, (count, *SHAPE)), 0, 255)
     ids = [f"{seed}-{k}" for k in range(count)]
     ones = np.ones(count)
-    return Examples(ids, pixels.astype(np.uint8), truth, ones, ones.astype(np.int64), ids, CLASSES)
+    return Examples(
+        content_ids=ids,
+        pixels=pixels.astype(np.uint8),
+        truth=truth,
+        weight=ones,
+        copies=ones.astype(np.int64),
+        group=ids,
+        classes=CLASSES,
+    )
 
 
 @pytest.fixture(scope="module")
