@@ -67,9 +67,13 @@ class Backbone:
         if self.scales_itself is not None:
             options["include_preprocessing"] = self.scales_itself
         application = getattr(keras.applications, self.application)
-        return application(
+        network = application(
             input_tensor=self.prepare(colors), input_shape=(height, width, 3), weights=weights, **options
         )
+        for layer in network.layers:
+            if isinstance(layer, layers.Normalization):  # its tensors would be exported as inputs of the graph
+                layer.mean, layer.variance = (keras.ops.convert_to_numpy(one) for one in (layer.mean, layer.variance))
+        return network
 
 
 BACKBONES = {

@@ -8,12 +8,16 @@ from typing import Any
 def with_plain_names(model: Any) -> bytes:
     """An onnx.ModelProto as bytes: nodes and values named by their place, constants in the order of their use.
 
-    The names of inputs stay; dimensions that are open, which are those of the batch, are called N. A graph with graphs
-    inside its nodes is left as it is.
+    A node's place is where a walk from the outputs through the inputs of each node comes to it, since an exporter's own
+    order hangs on names. What no output needs is left out. The names of inputs stay; dimensions that are open, which
+    are those of the batch, are called N. A graph with graphs inside its nodes is left as it is.
     """
     graph = model.graph
     if any(attribute.HasField("g") or attribute.graphs for node in graph.node for attribute in node.attribute):
         return bytes(model.SerializeToString())
+    ordered_nodes = in_order_of_need(graph)
+    del graph.node[:]
+    graph.node.extend(ordered_nodes)
     names = {"": ""} | {value.name: value.name for value in graph.input}
     names |= {value.name: f"output_{k}" for k, value in enumerate(graph.output)}
     constants = {tensor.name: tensor for tensor in graph.initializer}
@@ -42,3 +46,24 @@ def with_plain_names(model: Any) -> bytes:
     del graph.value_info[:]
     graph.name, graph.doc_string = "network", ""
     return bytes(model.SerializeToString())
+
+
+def in_order_of_need(graph: Any) -> list[Any]:
+    """The nodes of an onnx.GraphProto that its outputs need, each after those that it needs itself."""
+    makers = {name: position for position, node in enumerate(graph.node) for name in node.output if name}
+    found: list[Any] = []
+    done: set[int] = set()
+    for value in graph.output:
+        stack = [(makers[value.name], False)] if value.name in makers else []
+        while stack:
+            position, ready = stack.pop()
+            if position in done:
+                continue
+            if ready:
+                done.add(position)
+                found.append(graph.node[position])
+                continue
+            stack.append((position, True))
+            needed = [makers[name] for name in graph.node[position].input if name in makers]
+            stack += [(one, False) for one in reversed(needed) if one not in done]
+    return found
