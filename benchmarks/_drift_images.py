@@ -236,8 +236,8 @@ def _trained(source: Source, train: np.ndarray, val: np.ndarray, processes: int)
 def _fit(pixels: list[np.ndarray], train_truth: np.ndarray, val_truth: np.ndarray) -> tuple[bytes, float]:
     from training.config import load_config
     from training.data import Examples
-    from training.keras_engine import to_onnx, train_network
     from training.kinds.small_cnn import Config, network
+    from training.networks.keras_engine import to_onnx, train_network
 
     config = load_config("small_cnn")
     assert isinstance(config, Config)

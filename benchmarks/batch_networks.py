@@ -50,10 +50,10 @@ def phantoms(count: int, transform: ImageTransform) -> np.ndarray:
 
 def exported(config: Any, pixels: np.ndarray) -> tuple[bytes, bytes]:
     """The network of a config as its graph, and that graph in int8."""
-    from training.batch_norm import settle_statistics
-    from training.keras_engine import to_onnx
     from training.kinds import small_cnn, transfer
-    from training.quantize import to_int8
+    from training.networks.batch_norm import settle_statistics
+    from training.networks.keras_engine import to_onnx
+    from training.networks.quantize import to_int8
 
     if isinstance(config, transfer.Config):
         model = transfer.network(config, config.transform.shape, 2, 0)

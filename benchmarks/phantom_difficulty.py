@@ -116,8 +116,8 @@ def small_cnn(sample: Sample, seed: int) -> float:
 
     from training.config import load_config
     from training.data import Examples
-    from training.keras_engine import to_onnx, train_network
     from training.kinds.small_cnn import Config, network
+    from training.networks.keras_engine import to_onnx, train_network
 
     def examples(part: str) -> Examples:
         pixels, classes = sample.of(part)

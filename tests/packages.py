@@ -16,7 +16,7 @@ from darkroom.model import PackageInfo, write_package
 from darkroom.storage import Storage
 from darkroom.tables import Table
 from darkroom.transform import ImageTransform
-from training.linear_graph import linear_graph
+from training.classical.linear_graph import linear_graph
 
 CLASSES = ("BRIGHT", "DARK")
 TRANSFORM = ImageTransform(width=16, height=16)

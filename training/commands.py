@@ -33,7 +33,7 @@ def champion_history(arguments: argparse.Namespace) -> int:
 
 def champion_rollback(arguments: argparse.Namespace) -> int:
     """Goes back, moves MLflow's aliases, and prints what the withdrawn models wrote."""
-    from training.promotion import partitions_of, plan_rollback, roll_back
+    from training.deciding.promotion import partitions_of, plan_rollback, roll_back
 
     lake = open_lake()
     plan = plan_rollback(lake, arguments.model, arguments.to)

@@ -150,7 +150,7 @@ def parse_config(content: dict[str, Any], name: str | None = None) -> TrainingCo
     if name is not None and config.name != name:
         raise InvalidRequest(f"The training config {name}.yaml calls itself {config.name!r}. Expected {name!r}.")
     if config.search is not None:
-        from training.space import check_space
+        from training.experiments.space import check_space
 
         check_space(config)
     return config

@@ -26,8 +26,8 @@ from darkroom.thresholds import check_aim
 from training import receipts
 from training.config import load_config, wanted_features
 from training.data import class_names, read_split
+from training.experiments.placement import Unit, placed
 from training.kinds import Job, kind_of
-from training.placement import Unit, placed
 from training.policy import gate_policy
 
 log = logging.getLogger(__name__)
@@ -147,12 +147,12 @@ def _why_not_now(lake: Storage, model: str, asker: Asker, run: str, now: datetim
 def train(lake: Storage, task: dict[str, Any]) -> dict[str, Any]:
     """Trains one config of a plan; see ``train_once``. Where the plan says so, the result has ``given``, too.
 
-    ``given`` is what the config reaches on the split that the source gave, leaks and all; see training/leaks.py.
+    ``given`` is what the config reaches on the split that the source gave, leaks and all: training/comparing/leaks.py.
     """
     result = train_once(lake, task)
     if task.get("with_leaks"):
         from training import tracking
-        from training.leaks import measure_given
+        from training.comparing.leaks import measure_given
 
         result = {**result, "given": measure_given(lake, task, load_config(task["name"]))}
         client = tracking.open_client()
@@ -170,11 +170,12 @@ def train_once(lake: Storage, task: dict[str, Any]) -> dict[str, Any]:
 
     A run that died before is marked FAILED and named in ``retry_of``. Trained before: the earlier result is returned.
     """
-    from training import crossval, tracking
-    from training.fitting import fit_package
-    from training.nested import Nested
+    from training import tracking
+    from training.experiments import crossval
+    from training.experiments.fitting import fit_package
+    from training.experiments.nested import Nested
+    from training.experiments.search import search
     from training.registry import log_package
-    from training.search import search
 
     config = load_config(task["name"])
     if earlier := receipts.find_training(lake, task["model"], task["key"]):
@@ -239,14 +240,14 @@ _SHOWN = ("balanced_accuracy", "accuracy", "macro_f1", "roc_auc", "pr_auc", "log
 
 def evaluate(lake: Storage, request: dict[str, Any]) -> dict[str, Any]:
     """Chooses the challenger on val, scores every config once on test, and draws the comparison."""
-    from training.evaluate import evaluate_configs
+    from training.comparing.evaluate import evaluate_configs
 
     return evaluate_configs(lake, request["plan"], request["results"])
 
 
 def decide(lake: Storage, request: dict[str, Any]) -> dict[str, Any]:
     """The gate: the challenger against chance and the champion. ``request`` is what ``evaluate`` returned."""
-    from training.decision import decide_challenger
+    from training.deciding.decision import decide_challenger
 
     return decide_challenger(lake, request)
 
@@ -256,7 +257,7 @@ def promote(lake: Storage, request: dict[str, Any], by: dict[str, Any] | None = 
 
     ``by`` says who approved it, where someone had to.
     """
-    from training.promotion import promote_challenger
+    from training.deciding.promotion import promote_challenger
 
     return promote_challenger(lake, request, datetime.now(UTC), by)
 

@@ -17,11 +17,11 @@ from darkroom.metrics import flat_metrics, predict_labels, score
 from darkroom.model import Model, PackageInfo, load_package, pack, write_package
 from darkroom.storage import Storage
 from darkroom.thresholds import BalancedAccuracyAim, find_threshold
+from training.comparing.curves import pr_figure, reliability_figure, roc_figure
+from training.comparing.plots import confusion_figure
 from training.config import TrainingConfig
-from training.curves import pr_figure, reliability_figure, roc_figure
 from training.data import Examples, read_examples, read_split
 from training.kinds import Fitted
-from training.plots import confusion_figure
 from training.reference import val_reference
 from training.shifts import shifted
 

@@ -21,10 +21,10 @@ from darkroom.metrics import METRIC_NAMES, score
 from darkroom.model import load_package
 from darkroom.storage import Storage, open_lake
 from training.config import TrainingConfig, load_config
-from training.crossval import fold_path, over_folds
 from training.data import read_examples, read_split
-from training.fitting import fit_fold, fit_package, read_fold
-from training.folds import read_folds, share_of_test
+from training.experiments.crossval import fold_path, over_folds
+from training.experiments.fitting import fit_fold, fit_package, read_fold
+from training.experiments.folds import read_folds, share_of_test
 from training.kinds import Job
 from training.packaging import THREADS
 

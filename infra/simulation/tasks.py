@@ -114,7 +114,7 @@ def approve(form: Mapping[str, Any], name: str) -> dict[str, Any]:
 
 def roll_back(model: str, reason: str) -> dict[str, Any]:
     """rollback_champion to the one before; with the ``partitions`` that the withdrawn one wrote."""
-    from training.promotion import partitions_of
+    from training.deciding.promotion import partitions_of
 
     run = _named(Run("rollback_champion"))
     form = {"model": model, "reason": reason, "to": 0}

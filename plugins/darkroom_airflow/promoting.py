@@ -41,7 +41,7 @@ class PromotionApproval(TellsLineage, ApprovalOperator):
 @work(multiple_outputs=True)
 def propose(params: Any = None) -> dict[str, Any]:
     """What the person gets to see, while the verdict still holds."""
-    from training.promotion import propose as proposal_of
+    from training.deciding.promotion import propose as proposal_of
 
     request = parse_request(PromoteRequest, fields_of(params))
     return proposal_of(open_lake(), request.model, request.gate_key)
@@ -66,7 +66,7 @@ def promote_approved(verdict: dict[str, Any], answer: dict[str, Any], outlet_eve
 @work(multiple_outputs=True)
 def plan_rollback(params: Any = None) -> dict[str, Any]:
     """Which entries are to be withdrawn, so that a retry withdraws no more than they."""
-    from training.promotion import plan_rollback as plan_of
+    from training.deciding.promotion import plan_rollback as plan_of
 
     request = parse_request(RollbackRequest, fields_of(params))
     return plan_of(open_lake(), request.model, request.to)
@@ -77,8 +77,8 @@ def roll_back(
     plan: dict[str, Any], params: Any = None, dag_run: Any = None, outlet_events: Any = None
 ) -> dict[str, Any]:
     """Withdraws them, moves the alias, and lists the partitions that the withdrawn models wrote."""
-    from training.promotion import partitions_of
-    from training.promotion import roll_back as back
+    from training.deciding.promotion import partitions_of
+    from training.deciding.promotion import roll_back as back
 
     lake, request = open_lake(), parse_request(RollbackRequest, fields_of(params))
     by = str(getattr(dag_run, "triggering_user_name", None) or "")

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from darkroom.graph_check import check_graph
-from training.backbones import BACKBONES
+from training.networks.backbones import BACKBONES
 
 pytestmark = pytest.mark.integration
 
@@ -22,7 +22,7 @@ def original(name: str, pixels: np.ndarray) -> tuple[Any, np.ndarray]:
 
     import keras
 
-    from training.batch_norm import settle_statistics
+    from training.networks.batch_norm import settle_statistics
 
     backbone = BACKBONES[name]
     application = getattr(keras.applications, backbone.application)
@@ -46,9 +46,9 @@ def it_is_keras_own_network_in_onnx(name: str, tmp_path: Path) -> None:
     import onnxruntime
     from keras.src.legacy.saving import legacy_h5_format
 
-    from training.keras_engine import to_onnx
-    from training.layers import classifier, pixels_input
-    from training.weights import fill
+    from training.networks.keras_engine import to_onnx
+    from training.networks.layers import classifier, pixels_input
+    from training.networks.weights import fill
 
     pixels = np.random.default_rng(1).integers(0, 256, (32, SIDE, SIDE, 3), dtype=np.uint8)
     theirs, prepared = original(name, pixels)

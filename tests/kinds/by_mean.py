@@ -8,9 +8,9 @@ import numpy as np
 
 from darkroom.errors import DataError, MachineryError
 from tests.kinds import FITTED
+from training.classical.linear_graph import linear_graph
 from training.config import Options, TrainingConfig
 from training.kinds import Fitted, Job
-from training.linear_graph import linear_graph
 
 RUNS_IN: Literal["python", "spark"] = "python"
 

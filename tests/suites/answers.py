@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 
 from tests.packages import package_info
-from training.comparison import Entry
-from training.explained import Explained
-from training.measured import Answered, Measured, answered, measure_part
-from training.slices import slices_on
+from training.comparing.comparison import Entry
+from training.comparing.explained import Explained
+from training.comparing.measured import Answered, Measured, answered, measure_part
+from training.comparing.slices import slices_on
 
 
 def answers(truth: np.ndarray, right: float, seed: int, classes: int = 2) -> Answered:

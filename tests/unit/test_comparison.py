@@ -11,12 +11,12 @@ from PIL import Image
 from darkroom.statistics import holm
 from tests.packages import package_info
 from tests.suites.answers import answers, entry, measured
-from training.comparison import best_first, pareto_front
+from training.comparing.comparison import best_first, pareto_front
+from training.comparing.differences import compare, who_won
+from training.comparing.measured import Measured, answered, measure_part
+from training.comparing.mistakes import thumbnail, worst_mistakes
+from training.comparing.slices import group_sizes, share_interval, slices_on
 from training.data import Examples
-from training.differences import compare, who_won
-from training.measured import Measured, answered, measure_part
-from training.mistakes import thumbnail, worst_mistakes
-from training.slices import group_sizes, share_interval, slices_on
 
 pytestmark = pytest.mark.unit
 

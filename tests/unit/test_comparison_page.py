@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 
 from tests.suites.answers import entry, measured
-from training.comparison import AgainstChampion, Comparison, best_first
-from training.comparison_page import comparison_page
-from training.config_page import config_page
-from training.differences import compare, who_won
-from training.measured import Measured
+from training.comparing.comparison import AgainstChampion, Comparison, best_first
+from training.comparing.comparison_page import comparison_page
+from training.comparing.config_page import config_page
+from training.comparing.differences import compare, who_won
+from training.comparing.measured import Measured
 from training.packaging import figures_of
 
 pytestmark = pytest.mark.unit

@@ -18,10 +18,10 @@ from darkroom.settings import get_settings
 from darkroom.storage import Storage, open_storage
 from tests.packages import TRANSFORM, write_dataset
 from training import tracking
+from training.classical.linear_graph import linear_graph
+from training.comparing.evaluate import evaluate_configs
 from training.config import TrainingConfig
-from training.evaluate import evaluate_configs
 from training.kinds import Fitted
-from training.linear_graph import linear_graph
 from training.packaging import build_package
 
 pytestmark = pytest.mark.unit

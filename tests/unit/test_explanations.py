@@ -9,8 +9,8 @@ from darkroom.explanations import activation_heat, occlusion_heat, overlay
 from darkroom.model import load_package, pack
 from darkroom.storage import Storage
 from tests.packages import CLASSES, TRANSFORM, bright_or_dark, package_info
+from training.comparing.explained import explain, sample
 from training.data import Examples
-from training.explained import explain, sample
 
 pytestmark = pytest.mark.unit
 

@@ -27,7 +27,7 @@ from darkroom.tables import Table
 from tests.packages import CLASSES, champion_of, png
 from tests.suites.feedback import DATASET, DAY, NOW, classified
 from tests.suites.prepared import LAYOUT, fetched, prepare, splits_of
-from training.scoring import champion_scores
+from training.deciding.scoring import champion_scores
 
 pytestmark = pytest.mark.unit
 

@@ -24,8 +24,8 @@ from tests.packages import TRANSFORM, png
 from tests.suites.feedback import DATASET, NOW, classified
 from tests.suites.prepared import fetched, prepare, splits_of
 from training import config, flow
+from training.classical.linear_graph import linear_graph
 from training.kinds import Fitted, Job, mllib_logistic_regression
-from training.linear_graph import linear_graph
 
 pytestmark = pytest.mark.unit
 

@@ -17,7 +17,7 @@ from darkroom.features import Feature
 from darkroom.model import FEATURES, GRAPH, MANIFEST, load_package, pack, write_package
 from darkroom.storage import Storage
 from tests.packages import TRANSFORM, bright_or_dark, on_features, package_info, png
-from training.linear_graph import linear_graph
+from training.classical.linear_graph import linear_graph
 
 pytestmark = pytest.mark.unit
 

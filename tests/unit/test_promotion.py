@@ -18,7 +18,8 @@ from darkroom.storage import Storage, open_storage
 from darkroom.tables import Table
 from tests.packages import champion_of
 from tests.suites.verdicts import verdict_on
-from training import promotion, tracking
+from training import tracking
+from training.deciding import promotion
 from training.policy import DEFAULT, gate_policy
 
 pytestmark = pytest.mark.unit

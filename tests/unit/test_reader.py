@@ -60,4 +60,4 @@ def it_is_the_only_one_that_opens_the_folder_of_an_image() -> None:
         if isinstance(node, ast.Name) and node.id in ("open_storage", "ThreadPoolExecutor")
     }
     # The folder of a model package; a file of weights; the threads from which fits in Spark are started.
-    assert others == {"training/pyfunc_model.py", "training/weights.py", "training/placement.py"}
+    assert others == {"training/pyfunc_model.py", "training/networks/weights.py", "training/experiments/placement.py"}

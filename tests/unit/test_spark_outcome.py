@@ -128,7 +128,7 @@ def it_configures_sessions_for_images_and_hashes() -> None:
 def it_gives_training_the_settings_of_every_other_job(monkeypatch: pytest.MonkeyPatch) -> None:
     from pyspark.sql import SparkSession
 
-    from training.mllib import session
+    from training.classical.mllib import session
 
     seen: dict[str, str] = {}
 

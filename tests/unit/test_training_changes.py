@@ -15,8 +15,8 @@ from darkroom.gate import Verdict
 from darkroom.storage import Storage
 from darkroom.tables import Table
 from tests.packages import champion_of, write_dataset
-from training.changes import changes_since
-from training.gate_page import gate_page
+from training.deciding.changes import changes_since
+from training.deciding.gate_page import gate_page
 
 pytestmark = pytest.mark.unit
 

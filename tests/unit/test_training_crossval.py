@@ -17,8 +17,8 @@ from tests.kinds import FITTED
 from tests.suites.training import World, empty_store, world
 from training import flow, tracking
 from training.config import parse_config
-from training.crossval import over_folds
 from training.data import read_split
+from training.experiments.crossval import over_folds
 
 pytestmark = pytest.mark.unit
 

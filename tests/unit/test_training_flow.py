@@ -20,7 +20,7 @@ from darkroom.transform import ImageTransform
 from tests.packages import write_dataset, write_features
 from training import config, flow, registry, tracking
 from training.data import read_examples, read_split
-from training.promotion import promote_challenger
+from training.deciding.promotion import promote_challenger
 
 pytestmark = pytest.mark.unit
 
@@ -243,7 +243,7 @@ def it_hands_the_gate_the_classes_of_the_package(world: dict[str, Any]) -> None:
     import pyarrow.compute as pc
     import pyarrow.parquet as pq
 
-    from training.evaluate import predictions_path
+    from training.comparing.evaluate import predictions_path
 
     lake, plan, challenger = world["lake"], world["plan"], world["evaluation"]["challenger"]
     there = predictions_path(f"reports/training/lamps/{plan['parent_run_id']}", challenger["config"])
@@ -265,7 +265,7 @@ def champions_now() -> Any:
 
 
 def it_scores_a_champion_whose_examples_are_not_there_from_the_bytes(world: dict[str, Any]) -> None:
-    from training.scoring import predict_same
+    from training.deciding.scoring import predict_same
 
     lake, plan = world["lake"], world["plan"]
     result = next(result for result in world["results"] if result["config"] == "linear")

@@ -11,7 +11,7 @@ import pytest
 from darkroom.contract import OUT, REASON_UNDERSAMPLED, SPLITS_SCHEMA
 from darkroom.errors import DataError
 from darkroom.splitting import SplitOptions
-from training.folds import make_folds, share_of_test, units_of
+from training.experiments.folds import make_folds, share_of_test, units_of
 
 pytestmark = pytest.mark.unit
 

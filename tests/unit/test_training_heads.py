@@ -15,13 +15,13 @@ from darkroom.model import load_package, pack
 from darkroom.storage import Storage, open_storage
 from darkroom.tables import Table
 from tests.packages import CLASSES, TRANSFORM, package_info, write_dataset, write_features
-from training.classical import HeadConfig
+from training.classical.graphs import graph_probabilities
+from training.classical.heads import HeadConfig
+from training.classical.trials import Tried
+from training.classical.vectors import Vectors
 from training.config import parse_config
 from training.data import read_split
-from training.graphs import graph_probabilities
 from training.kinds import Job, kind_of
-from training.trials import Tried
-from training.vectors import Vectors
 
 pytestmark = pytest.mark.unit
 
@@ -81,7 +81,7 @@ def fitted_trial(head: str, train: Vectors, val: Vectors) -> Tried:
 
 def theirs(model: Any, values: np.ndarray, train: Vectors, wanted: Any) -> np.ndarray:
     """What the library itself says of vectors."""
-    from training.classical import Scaling
+    from training.classical.heads import Scaling
 
     if hasattr(model, "probabilities"):
         return np.asarray(model.probabilities(values))
@@ -154,7 +154,7 @@ def it_calibrates_on_val_where_folds_cannot_be_made(caplog: pytest.LogCaptureFix
 
 
 def it_draws_a_share_of_each_class_of_too_many_images() -> None:
-    from training.classical import sample
+    from training.classical.heads import sample
 
     many = drawn(3, 300)
     some = sample(many, 90, 0)

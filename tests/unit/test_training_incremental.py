@@ -15,10 +15,18 @@ from darkroom.errors import InvalidRequest, ModelError
 from darkroom.storage import Storage
 from darkroom.tables import Table
 from tests.packages import CLASSES, TRANSFORM, write_dataset, write_features
+from training.classical.graphs import graph_probabilities
+from training.classical.incremental_state import (
+    State,
+    pack_state,
+    partial_fit,
+    probabilities,
+    start,
+    state_graph,
+    unpack_state,
+)
 from training.config import parse_config
 from training.data import read_split
-from training.graphs import graph_probabilities
-from training.incremental_state import State, pack_state, partial_fit, probabilities, start, state_graph, unpack_state
 from training.kinds import Fitted, Job
 from training.kinds.incremental import fit
 

@@ -16,12 +16,12 @@ from darkroom.model import load_package, pack
 from darkroom.storage import Storage
 from darkroom.transform import ImageTransform
 from tests.packages import CLASSES, package_info
-from training.augment import augment_batch, random_changes
 from training.config import parse_config
 from training.data import Examples
-from training.keras_engine import mean_of, spoken, to_onnx, train_network, training_dataset
 from training.kinds.small_cnn import Config, network
-from training.network import AugmentationOptions
+from training.networks.augment import augment_batch, random_changes
+from training.networks.keras_engine import mean_of, spoken, to_onnx, train_network, training_dataset
+from training.networks.options import AugmentationOptions
 
 pytestmark = pytest.mark.unit
 

@@ -14,7 +14,7 @@ from darkroom.contract import splits_table
 from darkroom.tables import Table
 from tests.suites.training import World, empty_store, world
 from training import tracking
-from training.label_issues import find_label_issues, issues_csv, issues_page
+from training.experiments.label_issues import find_label_issues, issues_csv, issues_page
 
 pytestmark = pytest.mark.unit
 

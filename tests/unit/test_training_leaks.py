@@ -12,7 +12,7 @@ from tests.suites.feedback import DATASET
 from tests.suites.prepared import fetched, prepare
 from tests.suites.training import World, empty_store, world
 from training import flow, tracking
-from training.leaks import read_given_split
+from training.comparing.leaks import read_given_split
 
 pytestmark = pytest.mark.unit
 

@@ -15,14 +15,14 @@ from darkroom.storage import Storage
 from darkroom.tables import Table
 from darkroom.transform import ImageTransform
 from tests.packages import TRANSFORM, package_info, write_dataset, write_features
+from training.classical.graphs import graph_probabilities
+from training.classical.mllib import Parts, _to_floats, labelled_vectors, vector_parts, vectors
+from training.classical.threshold_table import accuracy_by_threshold
+from training.classical.vectors import Vectors
 from training.config import parse_config
 from training.data import read_split
-from training.graphs import graph_probabilities
 from training.kinds import Job, kind_of
 from training.kinds.mllib_linear_regression import regression_facts
-from training.mllib import Parts, _to_floats, labelled_vectors, vector_parts, vectors
-from training.threshold_table import accuracy_by_threshold
-from training.vectors import Vectors
 
 pytestmark = pytest.mark.unit
 

@@ -9,9 +9,9 @@ import pytest
 
 from darkroom.storage import Storage
 from tests.packages import TRANSFORM, write_dataset
+from training.classical.linear_graph import linear_graph
 from training.config import parse_config
 from training.kinds import Fitted
-from training.linear_graph import linear_graph
 from training.packaging import Built, build_package
 
 pytestmark = pytest.mark.unit

@@ -12,9 +12,9 @@ from darkroom.errors import DataError, InvalidRequest, MachineryError
 from darkroom.storage import Storage
 from tests.suites import placed as suite
 from training.config import parse_config
+from training.experiments.placement import Cluster, Here, Unit
+from training.experiments.placement import placed as placed_by
 from training.kinds import Job
-from training.placement import Cluster, Here, Unit
-from training.placement import placed as placed_by
 
 pytestmark = pytest.mark.unit
 

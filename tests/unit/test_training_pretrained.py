@@ -26,12 +26,12 @@ from spark_apps.arrivals import plan_prediction
 from spark_apps.predict import classify_files, worker_model
 from tests.packages import TRANSFORM, champion_of, write_dataset
 from training import commands, install
-from training.backbones import BACKBONES
 from training.config import parse_config
 from training.data import read_examples, read_split
+from training.deciding.scoring import champion_scores
 from training.kinds import Job, kind_of
 from training.kinds.pretrained import Config, class_names, parsed_names
-from training.scoring import champion_scores
+from training.networks.backbones import BACKBONES
 
 pytestmark = pytest.mark.unit
 
@@ -54,8 +54,8 @@ def network() -> Any:
     """Random weights, with statistics of some images."""
     import keras
 
-    from training.batch_norm import settle_statistics
-    from training.layers import pixels_input
+    from training.networks.batch_norm import settle_statistics
+    from training.networks.layers import pixels_input
 
     keras.utils.set_random_seed(3)
     model = BACKBONES["mobilenet"].build(pixels_input((SIDE, SIDE, 3)), classes=1000)
@@ -142,7 +142,7 @@ def it_answers_with_the_classes_of_a_dataset_that_it_knows(
     found = write_dataset(lake, "lamps", [config.transform], train=4, other=4)
     job = Job(lake, "lamps", read_split(lake, found["dataset"], found["split_id"]), config, 0)
     fitted = kind_of("pretrained").fit(job)
-    from training.quantize import predictions
+    from training.networks.quantize import predictions
 
     val = job.examples("val")
     scores = network.predict(val.pixels, verbose=0)[:, [999, 0]].astype(np.float64)  # BRIGHT, DARK

@@ -16,8 +16,8 @@ from darkroom.model import load_package, pack
 from darkroom.storage import Storage
 from tests.packages import package_info
 from training.data import Examples
-from training.graph_names import with_plain_names
-from training.quantize import predictions, quantized, to_int8
+from training.networks.graph_names import with_plain_names
+from training.networks.quantize import predictions, quantized, to_int8
 
 pytestmark = pytest.mark.unit
 

@@ -13,8 +13,8 @@ from tests.kinds import FITTED
 from tests.suites.training import World, empty_store, world
 from training import flow, tracking
 from training.config import load_config, parse_config
-from training.search import COMPLETE, PRUNED, propose, stopper
-from training.space import distributions, from_optuna, to_optuna, with_options
+from training.experiments.search import COMPLETE, PRUNED, propose, stopper
+from training.experiments.space import distributions, from_optuna, to_optuna, with_options
 
 pytestmark = pytest.mark.unit
 

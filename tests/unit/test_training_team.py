@@ -14,7 +14,7 @@ from darkroom.errors import MachineryError
 from darkroom.model import load_package
 from tests.suites.training import World, empty_store, world
 from training import flow, tracking
-from training.team import ALONE, Team, averaging
+from training.networks.team import ALONE, Team, averaging
 
 pytestmark = pytest.mark.unit
 

@@ -12,11 +12,11 @@ from darkroom.errors import InvalidRequest, SourceError
 from darkroom.model import load_package, pack
 from darkroom.storage import Storage
 from tests.packages import package_info, write_dataset
-from training.backbones import BACKBONES
 from training.config import parse_config
 from training.data import read_split
 from training.kinds import Fitted, Job, kind_of
 from training.kinds.transfer import Config, network
+from training.networks.backbones import BACKBONES
 
 pytestmark = pytest.mark.unit
 
@@ -54,7 +54,7 @@ def backbone_of(model: Any) -> Any:
 @pytest.fixture(scope="module")
 def weights(tmp_path_factory: pytest.TempPathFactory) -> bytes:
     """Weights of the backbone as Keras saves them: random ones, biases too, with statistics of some images."""
-    from training.batch_norm import settle_statistics
+    from training.networks.batch_norm import settle_statistics
 
     model = network(config_of(), (32, 32, 1), 2, 5)
     rng = np.random.default_rng(0)
@@ -72,7 +72,7 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> bytes:
 def trained(weights: bytes, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """One fit in two phases from those weights: the network as it was and became, its graph, steps and log."""
     from darkroom.storage import open_storage
-    from training import fine_tuning, members
+    from training.networks import fine_tuning, members
 
     lake = open_storage(str(tmp_path_factory.mktemp("lake")))
     lake.write("weights/mine.weights.h5", weights)
@@ -151,7 +151,7 @@ def it_prepares_pixels_as_keras_applications_does(channels: int) -> None:
 
 
 def it_trains_all_of_it_where_there_are_no_weights(lake: Storage, caplog: pytest.LogCaptureFixture) -> None:
-    from training import members
+    from training.networks import members
 
     caplog.set_level(logging.INFO)
     config = config_of(backbone="vgg16", weights="none")
@@ -168,7 +168,7 @@ def it_trains_all_of_it_where_there_are_no_weights(lake: Storage, caplog: pytest
 def it_settles_no_statistics_of_frozen_layers() -> None:
     import keras
 
-    from training.batch_norm import settle_statistics
+    from training.networks.batch_norm import settle_statistics
 
     inputs = keras.Input((4, 4, 1))
     still, free = (keras.layers.BatchNormalization(trainable=free) for free in (False, True))
@@ -195,7 +195,7 @@ def it_refuses_a_config_that_cannot_work(changes: dict[str, Any], told: str) -> 
 
 
 def it_names_the_layers_where_one_is_not_there(trained: dict[str, Any]) -> None:
-    from training.fine_tuning import first_to_move
+    from training.networks.fine_tuning import first_to_move
 
     with pytest.raises(InvalidRequest, match=r"no layer 'block_99'.*expanded_conv_8_expand"):
         first_to_move(trained["before"], config_of(fine_tuning={"from_layer": "block_99"}))

@@ -12,13 +12,13 @@ from darkroom.errors import InvalidRequest
 from darkroom.model import load_package, pack
 from darkroom.storage import Storage
 from tests.packages import package_info, write_dataset
-from training.backbones import BACKBONES
-from training.composed import composed
+from training.classical.composed import composed
+from training.classical.graphs import graph_probabilities
 from training.config import load_config, parse_config
 from training.data import read_split
-from training.graphs import graph_probabilities
 from training.kinds import Job, kind_of
 from training.kinds.transfer_head import Config, embedding_network
+from training.networks.backbones import BACKBONES
 
 pytestmark = pytest.mark.unit
 
@@ -39,8 +39,8 @@ def fitted(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     import keras
 
     from darkroom.storage import open_storage
-    from training.batch_norm import settle_statistics
-    from training.layers import pixels_input
+    from training.networks.batch_norm import settle_statistics
+    from training.networks.layers import pixels_input
 
     folder = tmp_path_factory.mktemp("lake")
     lake = open_storage(str(folder))
@@ -78,8 +78,8 @@ def it_repeats_itself(fitted: dict[str, Any]) -> None:
 
 
 def it_joins_graphs_of_different_versions() -> None:
-    from training.graphs import GraphWriter
-    from training.linear_graph import linear_graph
+    from training.classical.graphs import GraphWriter
+    from training.classical.linear_graph import linear_graph
 
     rng = np.random.default_rng(0)
     first = linear_graph(rng.normal(0, 1, (3, 12)), np.zeros(3), (2, 2, 3))

@@ -15,7 +15,7 @@ import pytest
 from darkroom.errors import DarkroomError, SourceError, StorageUnavailable
 from darkroom.settings import get_settings
 from darkroom.storage import Storage
-from training.weights import HOW, fetched, fill, from_imagenet
+from training.networks.weights import HOW, fetched, fill, from_imagenet
 
 pytestmark = pytest.mark.unit
 

@@ -18,10 +18,10 @@ from darkroom.contract import TRAIN
 from darkroom.errors import DataError, InvalidRequest
 from darkroom.features import FittedFeatures, Raws, read_features
 from darkroom.storage import Storage
+from training.classical.vectors import Vectors, vectors_of
 from training.config import TrainingConfig
 from training.data import Examples, class_names, part_rows, read_examples
-from training.team import ALONE, Team
-from training.vectors import Vectors, vectors_of
+from training.networks.team import ALONE, Team
 
 OnStep = Callable[[int, Mapping[str, float]], None]
 

@@ -8,12 +8,12 @@ from typing import Any, Literal
 import numpy as np
 from pydantic import Field
 
-from training.classical import HeadConfig, fit_head
-from training.graphs import GraphWriter
+from training.classical.graphs import GraphWriter
+from training.classical.heads import HeadConfig, fit_head
+from training.classical.tree_graph import Tree, tree_sums
+from training.classical.trials import Trial, Tried, trials_of
+from training.classical.vectors import Vectors
 from training.kinds import Fitted, Job
-from training.tree_graph import Tree, tree_sums
-from training.trials import Trial, Tried, trials_of
-from training.vectors import Vectors
 
 RUNS_IN: Literal["python", "spark"] = "python"
 

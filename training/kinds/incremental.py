@@ -15,10 +15,10 @@ from pydantic import Field, model_validator
 from darkroom.errors import InvalidRequest
 from darkroom.features import FittedFeatures
 from darkroom.features.packed import pack_features, unpack_features
-from training.classical import HeadConfig
-from training.incremental_state import State, pack_state, partial_fit, start, state_graph, unpack_state
+from training.classical.heads import HeadConfig
+from training.classical.incremental_state import State, pack_state, partial_fit, start, state_graph, unpack_state
+from training.classical.trials import Trial, Tried, best_on_val
 from training.kinds import Fitted, Job
-from training.trials import Trial, Tried, best_on_val
 
 log = logging.getLogger(__name__)
 

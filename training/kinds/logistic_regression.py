@@ -8,11 +8,11 @@ from typing import Literal
 
 from pydantic import Field
 
-from training.classical import HeadConfig, Scaling, fit_head
+from training.classical.heads import HeadConfig, Scaling, fit_head
+from training.classical.linear_graph import linear_graph, two_rows
+from training.classical.trials import Trial, Tried, trials_of
+from training.classical.vectors import Vectors
 from training.kinds import Fitted, Job
-from training.linear_graph import linear_graph, two_rows
-from training.trials import Trial, Tried, trials_of
-from training.vectors import Vectors
 
 log = logging.getLogger(__name__)
 

@@ -11,15 +11,15 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from pydantic import Field
 
-from training.graphs import GraphWriter
+from training.classical.graphs import GraphWriter
+from training.classical.mllib import MllibConfig, against_rest, columns, fit_parts
+from training.classical.mllib_trees import mllib_tree
+from training.classical.tree_graph import Tree, tree_sums
+from training.classical.trials import Trial, Tried, trials_of
 from training.kinds import Fitted, Job
-from training.mllib import MllibConfig, against_rest, columns, fit_parts
-from training.mllib_trees import mllib_tree
-from training.tree_graph import Tree, tree_sums
-from training.trials import Trial, Tried, trials_of
 
 if TYPE_CHECKING:
-    from training.mllib import Parts
+    from training.classical.mllib import Parts
 
 RUNS_IN: Literal["python", "spark"] = "spark"
 

@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 from pydantic import Field
 
-from training.graphs import GraphWriter, graph_probabilities
+from training.classical.graphs import GraphWriter, graph_probabilities
+from training.classical.mllib import MllibConfig, against_rest, columns, fit_parts, val_of
+from training.classical.threshold_table import threshold_files
+from training.classical.trials import Trial, Tried, trials_of
 from training.kinds import Fitted, Job
-from training.mllib import MllibConfig, against_rest, columns, fit_parts, val_of
-from training.threshold_table import threshold_files
-from training.trials import Trial, Tried, trials_of
 
 if TYPE_CHECKING:
-    from training.mllib import Parts
+    from training.classical.mllib import Parts
 
 RUNS_IN: Literal["python", "spark"] = "spark"
 

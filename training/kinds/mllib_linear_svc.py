@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 from pydantic import Field
 
-from training.classical import margin_calibration
+from training.classical.heads import margin_calibration
+from training.classical.linear_graph import linear_graph, two_rows
+from training.classical.mllib import MllibConfig, against_rest, columns, fit_parts
+from training.classical.trials import Trial, Tried, trials_of
 from training.kinds import Fitted, Job
-from training.linear_graph import linear_graph, two_rows
-from training.mllib import MllibConfig, against_rest, columns, fit_parts
-from training.trials import Trial, Tried, trials_of
 
 if TYPE_CHECKING:
-    from training.mllib import Parts
+    from training.classical.mllib import Parts
 
 RUNS_IN: Literal["python", "spark"] = "spark"
 

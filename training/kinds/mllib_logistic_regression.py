@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field
 
+from training.classical.linear_graph import linear_graph
+from training.classical.mllib import MllibConfig, columns, fit_parts
+from training.classical.trials import Trial, Tried, trials_of
 from training.kinds import Fitted, Job
-from training.linear_graph import linear_graph
-from training.mllib import MllibConfig, columns, fit_parts
-from training.trials import Trial, Tried, trials_of
 
 if TYPE_CHECKING:
-    from training.mllib import Parts
+    from training.classical.mllib import Parts
 
 RUNS_IN: Literal["python", "spark"] = "spark"
 

@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field
 
+from training.classical.mllib import MllibConfig, columns, fit_parts
+from training.classical.mllib_trees import mllib_tree
+from training.classical.tree_graph import forest_graph
+from training.classical.trials import Trial, Tried, trials_of
 from training.kinds import Fitted, Job
-from training.mllib import MllibConfig, columns, fit_parts
-from training.mllib_trees import mllib_tree
-from training.tree_graph import forest_graph
-from training.trials import Trial, Tried, trials_of
 
 if TYPE_CHECKING:
-    from training.mllib import Parts
+    from training.classical.mllib import Parts
 
 RUNS_IN: Literal["python", "spark"] = "spark"
 

@@ -17,10 +17,10 @@ from pydantic import Field, field_validator, model_validator
 
 from darkroom.errors import InvalidRequest, SourceError
 from darkroom.storage import Storage
-from training.backbones import BACKBONES, checked_backbone, checked_sides
 from training.config import TrainingConfig
 from training.kinds import Fitted, Job
-from training.weights import HOW, IMAGENET, fetched, from_imagenet
+from training.networks.backbones import BACKBONES, checked_backbone, checked_sides
+from training.networks.weights import HOW, IMAGENET, fetched, from_imagenet
 
 log = logging.getLogger(__name__)
 
@@ -32,7 +32,7 @@ class Config(TrainingConfig):
     """Which network, its weights, and the names of its classes."""
 
     kind: Literal["pretrained"] = "pretrained"
-    backbone: str = Field(default="resnet50", description="One of training/backbones.py.")
+    backbone: str = Field(default="resnet50", description="One of training/networks/backbones.py.")
     weights: str = Field(default=IMAGENET, min_length=1, description="imagenet, or an HDF5 file's address.")
     weights_sha256: str | None = Field(default=None, pattern="^[0-9a-f]{64}$", description="What the file must have.")
     classes: str = Field(
@@ -97,9 +97,9 @@ def parsed_names(data: bytes, shown: str) -> list[str]:
 
 def graph_of(lake: Storage, config: Config, classes: int, columns: Sequence[int]) -> bytes:
     """The network as an ONNX graph whose outputs are the softmax over some of its ``classes``, in that order."""
-    from training.backbone_weights import loaded
-    from training.keras_engine import to_onnx
-    from training.layers import pixels_input
+    from training.networks.backbone_weights import loaded
+    from training.networks.keras_engine import to_onnx
+    from training.networks.layers import pixels_input
 
     shape = config.transform.shape
     if config.weights != IMAGENET:

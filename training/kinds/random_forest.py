@@ -7,11 +7,11 @@ from typing import Literal
 
 from pydantic import Field
 
-from training.classical import HeadConfig, fit_head
+from training.classical.heads import HeadConfig, fit_head
+from training.classical.tree_graph import Tree, forest_graph
+from training.classical.trials import Trial, Tried, trials_of
+from training.classical.vectors import Vectors
 from training.kinds import Fitted, Job
-from training.tree_graph import Tree, forest_graph
-from training.trials import Trial, Tried, trials_of
-from training.vectors import Vectors
 
 RUNS_IN: Literal["python", "spark"] = "python"
 

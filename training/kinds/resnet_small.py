@@ -13,7 +13,7 @@ from pydantic import Field
 
 from training.config import Options
 from training.kinds import Fitted, Job
-from training.network import NetworkConfig
+from training.networks.options import NetworkConfig
 
 RUNS_IN: Literal["python", "spark"] = "python"
 
@@ -39,7 +39,7 @@ class Config(NetworkConfig):
 
 def fit(job: Job) -> Fitted:
     """Trains the network on train and keeps the epoch with the lowest loss on val."""
-    from training.members import fit_network
+    from training.networks.members import fit_network
 
     return fit_network(job, partial(network, job.config.model))
 
@@ -49,8 +49,8 @@ def network(options: ResNetOptions, shape: tuple[int, ...], classes: int, seed: 
     import keras
     from keras import layers
 
-    from training.batch_norm import batch_normalization
-    from training.layers import classifier, pixels_input, standardised
+    from training.networks.batch_norm import batch_normalization
+    from training.networks.layers import classifier, pixels_input, standardised
 
     keras.utils.set_random_seed(seed)
 

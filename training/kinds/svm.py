@@ -17,12 +17,12 @@ from typing import Any, Literal
 import numpy as np
 from pydantic import Field
 
-from training.classical import HeadConfig, Scaling, fit_head, margin_calibration, sample
-from training.graphs import GraphWriter
+from training.classical.graphs import GraphWriter
+from training.classical.heads import HeadConfig, Scaling, fit_head, margin_calibration, sample
+from training.classical.linear_graph import two_rows
+from training.classical.trials import Trial, Tried, trials_of
+from training.classical.vectors import Vectors
 from training.kinds import Fitted, Job
-from training.linear_graph import two_rows
-from training.trials import Trial, Tried, trials_of
-from training.vectors import Vectors
 
 log = logging.getLogger(__name__)
 

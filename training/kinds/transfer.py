@@ -9,11 +9,11 @@ from typing import Any, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
-from training.backbones import BACKBONES, checked_backbone, checked_sides
 from training.config import Options
 from training.kinds import Fitted, Job
-from training.network import NetworkConfig, OptimizerOptions
-from training.weights import NONE
+from training.networks.backbones import BACKBONES, checked_backbone, checked_sides
+from training.networks.options import NetworkConfig, OptimizerOptions
+from training.networks.weights import NONE
 
 log = logging.getLogger(__name__)
 
@@ -45,7 +45,7 @@ class Config(NetworkConfig):
     """
 
     kind: Literal["transfer"] = "transfer"
-    backbone: str = Field(default="mobilenet_v2", description="One of training/backbones.py.")
+    backbone: str = Field(default="mobilenet_v2", description="One of training/networks/backbones.py.")
     weights: str = Field(default="imagenet", min_length=1, description="imagenet, none, or an HDF5 file's address.")
     weights_sha256: str | None = Field(default=None, pattern="^[0-9a-f]{64}$", description="What the file must have.")
     head: HeadOptions = HeadOptions()
@@ -64,11 +64,11 @@ class Config(NetworkConfig):
 def fit(job: Job) -> Fitted:
     """Trains the head on frozen features, then the backbone's top; keeps what has the lower loss on val."""
     if job.config.weights == NONE:
-        from training.members import fit_network
+        from training.networks.members import fit_network
 
         log.info("weights: none. Nothing is frozen: all of %s is trained from scratch.", job.config.backbone)
         return fit_network(job, partial(network, job.config))
-    from training.fine_tuning import fit_top
+    from training.networks.fine_tuning import fit_top
 
     return fit_top(job)
 
@@ -82,7 +82,7 @@ def network(
     """
     import keras
 
-    from training.layers import classifier, pixels_input
+    from training.networks.layers import classifier, pixels_input
 
     keras.utils.set_random_seed(seed)
     inputs = pixels_input(shape)

@@ -13,12 +13,12 @@ from pydantic import Field, field_validator, model_validator
 
 from darkroom.errors import InvalidRequest
 from darkroom.features import FittedFeatures
-from training.backbones import checked_backbone, checked_sides
-from training.classical import HeadConfig
+from training.classical.heads import HeadConfig
+from training.classical.vectors import Vectors, weights_of
 from training.config import TrainingConfig, parse_config
 from training.kinds import Fitted, Job, kind_of
-from training.vectors import Vectors, weights_of
-from training.weights import IMAGENET, NONE
+from training.networks.backbones import checked_backbone, checked_sides
+from training.networks.weights import IMAGENET, NONE
 
 log = logging.getLogger(__name__)
 
@@ -30,7 +30,7 @@ class Config(TrainingConfig):
     """A backbone with its weights, and the options of a head."""
 
     kind: Literal["transfer_head"] = "transfer_head"
-    backbone: str = Field(default="mobilenet_v2", description="One of training/backbones.py.")
+    backbone: str = Field(default="mobilenet_v2", description="One of training/networks/backbones.py.")
     weights: str = Field(default=IMAGENET, min_length=1, description="imagenet, or an HDF5 file's address.")
     weights_sha256: str | None = Field(default=None, pattern="^[0-9a-f]{64}$", description="What the file must have.")
     head: dict[str, Any] = Field(
@@ -77,8 +77,8 @@ class _HeadJob(Job):
 
 def fit(job: Job) -> Fitted:
     """Computes the features of train and val once, fits the head to them, and joins both to one graph."""
-    from training.composed import composed
-    from training.keras_engine import to_onnx
+    from training.classical.composed import composed
+    from training.networks.keras_engine import to_onnx
 
     started = time.monotonic()
     config: Config = job.config
@@ -97,8 +97,8 @@ def embedding_network(job: Job) -> Any:
     import keras
     from keras import layers
 
-    from training.backbone_weights import loaded
-    from training.layers import pixels_input
+    from training.networks.backbone_weights import loaded
+    from training.networks.layers import pixels_input
 
     inputs = pixels_input(job.config.transform.shape)
     maps = loaded(job.lake, job.config, inputs).output

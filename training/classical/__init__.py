@@ -1,0 +1,1 @@
+"""What models on features and models of MLlib share: vectors, small grids, and their graphs."""

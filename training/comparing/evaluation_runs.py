@@ -1,0 +1,80 @@
+"""What MLflow is told of an evaluation: the same names, tags and steps in every run, so that the runs compare well."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+
+from darkroom.metrics import flat_metrics
+from darkroom.storage import Storage
+from training import tracking
+from training.comparing.comparison import Comparison, Entry, measured_as_dict
+from training.comparing.datasets import log_datasets
+from training.comparing.measured import Measured
+from training.data import read_split
+
+PARTS = ("train", "val", "test")
+
+
+def tell_mlflow(
+    lake: Storage, folder: str, comparison: Comparison, pictures: Mapping[str, Mapping[str, bytes]]
+) -> None:
+    """A child run gets its test metrics with intervals, plots, page and figures; the parent gets the comparison."""
+    plan, best = comparison.plan, comparison.best
+    parent = plan["parent_run_id"]
+    client = tracking.open_client()
+    split = read_split(lake, plan["dataset"], plan["split_id"])
+    with tracking.reached():
+        for entry in comparison.entries:
+            run_id = entry.result["run_id"]
+            tracking.log_step(client, run_id, 0, numbers_of(entry))
+            tracking.log_figures(run_id, pictures[entry.config])
+            page = lake.read(f"{folder}/configs/{entry.config}.html").decode()
+            client.log_text(run_id, page, "evaluation.html")
+            client.log_text(run_id, _json(entry), "evaluation.json")
+        runs = {entry.result["run_id"]: PARTS for entry in comparison.entries}
+        log_datasets(client, lake, plan, split, {parent: PARTS, **runs})
+        client.log_text(parent, lake.read(f"{folder}/index.html").decode(), "comparison.html")
+        client.log_text(parent, lake.read(f"{folder}/comparison.json").decode(), "comparison.json")
+        client.set_tag(parent, "darkroom.challenger", best.config)
+        client.set_tag(parent, "darkroom.comparison", comparison.sentence)
+        client.set_tag(parent, "mlflow.note.content", _note(comparison))
+        tracking.log_step(client, parent, 0, _with_bounds(best.test, "challenger_test_"))
+
+
+def numbers_of(entry: Entry) -> Mapping[str, float]:
+    """The metrics that every child run has under the same names: test with intervals, val's intervals, and costs."""
+    costs = {"images_per_second": entry.images_per_second, "train_seconds": entry.result["seconds"]}
+    if entry.package_bytes is not None:
+        costs["package_megabytes"] = entry.package_bytes / 1e6
+    return {
+        **_with_bounds(entry.test, "test_"),
+        **_bounds(entry.val, "val_"),
+        **{name: float(value) for name, value in costs.items() if value is not None},
+    }
+
+
+def _with_bounds(measured: Measured, prefix: str) -> dict[str, float]:
+    return flat_metrics(measured.metrics, prefix) | _bounds(measured, prefix)
+
+
+def _bounds(measured: Measured, prefix: str) -> dict[str, float]:
+    """The ends of each interval, as <metric>_low and <metric>_high."""
+    flat = {}
+    for name, bounds in measured.intervals.items():
+        if bounds:
+            flat[f"{prefix}{name}_low"], flat[f"{prefix}{name}_high"] = bounds
+    return flat
+
+
+def _json(entry: Entry) -> str:
+    content = {"val": measured_as_dict(entry.val), "test": measured_as_dict(entry.test)}
+    content |= {"slices": entry.slices.as_dict()}
+    return json.dumps(content, indent=1, sort_keys=True, ensure_ascii=False, allow_nan=False)
+
+
+def _note(comparison: Comparison) -> str:
+    """What the parent run's page says at its top."""
+    champion = comparison.champion
+    told = f"\n\nAgainst {champion.champion}: {champion.sentence or champion.reason}" if champion else ""
+    return f"{comparison.sentence}{told}\n\nThe artifact `comparison.html` has the whole comparison."

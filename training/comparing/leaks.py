@@ -1,0 +1,96 @@
+"""What a metric would have been on the split that the source gave, with the leaks that are in it.
+
+Never used to choose or to promote anything: it shows on request how much too good a leaky split looks.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+
+from darkroom.contract import OUT, SPLITS_SCHEMA, TEST, TRAIN, VAL, images_table, splits_table, training_reports
+from darkroom.errors import DataError
+from darkroom.html import plural
+from darkroom.metrics import METRIC_NAMES
+from darkroom.splitting import checked_options, rebalance
+from darkroom.storage import Storage
+from darkroom.tables import Table
+from training.config import TrainingConfig
+from training.experiments.fitting import fit_fold, read_fold
+from training.kinds import Job
+
+log = logging.getLogger(__name__)
+
+VAL_SHARE = 0.15  # of the given train, drawn image by image, where the source gave no val
+
+
+def read_given_split(lake: Storage, dataset: str, version: str, split_id: str) -> tuple[pa.Table, dict[str, Any]]:
+    """The images of a split where their source put them, as a table like a split, and what leaks in it.
+
+    Identical files count once a part, and may be in several parts: that is the leak. What the split left out for a
+    problem, for contradicting labels or for want of pixels stays out. Returns the table and {"images": images of the
+    given test, "identical": how many of them are byte for byte in train or val, "near": how many of the others have a
+    near duplicate there, "groups": how many of the others share a group with them}.
+    Raises DataError where the source gave no test split.
+    """
+    recorded = Table(lake, splits_table(dataset)).last_commit({"split_id": split_id}) or {}
+    split = Table(lake, splits_table(dataset)).read({"split_id": split_id}).to_pandas()
+    columns = ["path", "content_id", "given_split"]
+    files = Table(lake, images_table(dataset)).read({"version": version}, columns=columns).to_pandas()
+    kept = split[split["split"] != OUT].drop(columns=["path", "given_split", "split"])
+    rows = files[files["given_split"].notna()].merge(kept, on="content_id")
+    rows = rows.sort_values("path").drop_duplicates(["content_id", "given_split"]).reset_index(drop=True)
+    if not (rows["given_split"] == TEST).any():
+        raise DataError(f"The source of {dataset!r} gave no test split to compare with. Ask for it without leaks.")
+    options = checked_options(recorded.get("options") or {})
+    part = rows["given_split"].to_numpy(dtype=object, copy=True)
+    if not (part == VAL).any():
+        train = np.flatnonzero(part == TRAIN)
+        drawn = np.random.default_rng(options.seed).permutation(train)[: max(1, round(len(train) * VAL_SHARE))]
+        part[drawn] = VAL
+    rows = rows.assign(split=part, reason=None, weight=1.0, copies=np.int32(1), split_id=f"{split_id}-given")
+    rebalance(rows, options.rebalance, options.seed)
+    rows = rows[rows["split"] != OUT]
+    arrays = [pa.array(rows[field.name], type=field.type, from_pandas=True) for field in SPLITS_SCHEMA]
+    return pa.Table.from_arrays(arrays, schema=SPLITS_SCHEMA), _leaks(rows)
+
+
+def measure_given(lake: Storage, task: Mapping[str, Any], config: TrainingConfig) -> dict[str, Any]:
+    """What a config reaches where it is trained and tested as the source gave the images; measured once.
+
+    Returns {"metrics": those of its test, "leaks": see ``read_given_split``}.
+    """
+    split, leaks = read_given_split(lake, task["dataset"], task["version"], task["split_id"])
+    path = f"{training_reports(task['model'], 'given')}/{task['key']}.parquet"
+    log.info("%s once more, on the split that the source gave: %s", config.name, told_leaks(leaks))
+    job = Job(lake, task["dataset"], split, config.once(), task["seed"])
+    result = read_fold(lake, path) or fit_fold(task, path, job)
+    assert result is not None  # only a team that it does not lead would give none
+    test = result["test"]
+    return {"metrics": {name: test[name] for name in METRIC_NAMES if name in test}, "leaks": leaks}
+
+
+def told_leaks(leaks: Mapping[str, int]) -> str:
+    """The counts of ``read_given_split`` as words."""
+    return (
+        f"of {plural(leaks['images'], 'test image')} {leaks['identical']:,} are in its train or val byte for byte, "
+        f"{leaks['near']:,} more have a near duplicate there, and {leaks['groups']:,} more share a group with one."
+    )
+
+
+def _leaks(rows: pd.DataFrame) -> dict[str, int]:
+    seen, test = rows[rows["split"] != TEST], rows[rows["split"] == TEST]
+    identical = test["content_id"].isin(set(seen["content_id"]))
+    near = test["duplicate_cluster"].isin(set(seen["duplicate_cluster"].dropna())) & ~identical
+    groups = test["group"].isin(set(seen["group"].dropna())) & ~identical & ~near
+    return {
+        "images": len(test),
+        "identical": int(identical.sum()),
+        "near": int(near.sum()),
+        "groups": int(groups.sum()),
+    }

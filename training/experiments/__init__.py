@@ -1,0 +1,1 @@
+"""More than one fit of a config: folds, searches, and where they run."""

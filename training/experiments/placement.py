@@ -1,0 +1,165 @@
+"""Where fits are done: in this process one after the other, or in Spark side by side.
+
+In Spark each fit is a job of one task, or of one barrier stage where several workers train one network together. Jobs
+are started from threads, so that the next fit begins when one ends, and each is told of when it ends. Executors need
+the project and its environment, as all our Spark jobs do; MLflow is talked to by the driver alone.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+import traceback
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Protocol
+
+from darkroom.errors import DarkroomError, InvalidRequest, MachineryError
+from darkroom.outcome import as_darkroom_error
+from training.config import TrainingConfig
+from training.kinds import Job, kind_of
+from training.networks.team import barrier_team
+
+if TYPE_CHECKING:
+    from pyspark import SparkContext
+
+log = logging.getLogger(__name__)
+
+Work = Callable[[Job], Any]
+
+
+@dataclass(frozen=True)
+class Unit:
+    """One fit: its key among its siblings, the job, and what is done with it."""
+
+    key: Any
+    job: Job
+    work: Work
+
+
+class Place(Protocol):
+    """Does units and yields (key, result) as they end. The first error is raised when those under way have ended.
+
+    ``live``: whether a job's ``on_step`` is called while the fit goes on, and in this process.
+    """
+
+    live: bool
+
+    def run(self, units: Iterable[Unit]) -> Iterator[tuple[Any, Any]]:
+        """Takes the next unit only when there is room for it."""
+
+
+class Here:
+    """This process."""
+
+    live = True
+
+    def run(self, units: Iterable[Unit]) -> Iterator[tuple[Any, Any]]:
+        for unit in units:
+            yield unit.key, unit.work(unit.job)
+
+
+class Cluster:
+    """The executors of a Spark session; ``workers`` tasks a fit."""
+
+    live = False
+
+    def __init__(self, context: SparkContext, workers: int) -> None:
+        if context.master.startswith("local") and context.defaultParallelism < workers:
+            raise InvalidRequest(
+                f"The config asks for {workers} workers, and this Spark session ({context.master}) has "
+                f"{context.defaultParallelism} cores. Lower workers, or train on a cluster."
+            )
+        self.context = context
+        self.workers = workers
+
+    def run(self, units: Iterable[Unit]) -> Iterator[tuple[Any, Any]]:
+        waiting = iter(units)
+        running: dict[Future[Any], Any] = {}
+        failed: Exception | None = None
+        with ThreadPoolExecutor(max_workers=64) as threads:
+            while True:
+                room = max(1, self.context.defaultParallelism // self.workers)  # executors come and go
+                while failed is None and len(running) < room and (unit := next(waiting, None)):
+                    running[threads.submit(self._do, unit)] = unit.key
+                if not running:
+                    break
+                for future in wait(running, return_when=FIRST_COMPLETED).done:
+                    key = running.pop(future)
+                    if error := future.exception():
+                        failed = failed or _told(error)
+                        log.info("Fit %s failed; those under way go on to their end.", key)
+                    else:
+                        yield key, future.result()
+        if failed:
+            raise failed
+
+    def _do(self, unit: Unit) -> Any:
+        tasks = self.context.parallelize(range(self.workers), self.workers)
+        job, work, key = unit.job, unit.work, unit.key
+
+        def together(_: Iterator[int]) -> Iterator[Any]:
+            with barrier_team() as team:
+                yield _attempt(work, replace(job, team=team), key)
+
+        def alone(_: Iterator[int]) -> Iterator[Any]:
+            yield _attempt(work, job, key)
+
+        found = (tasks.mapPartitions(alone) if self.workers == 1 else tasks.barrier().mapPartitions(together)).collect()
+        for one in found:
+            if isinstance(one, DarkroomError):
+                raise one
+        return found[0]
+
+
+def _attempt(work: Work, job: Job, key: Any) -> Any:
+    """What the work returns, or the user's error: Spark would try again what cannot help, so it is not raised here."""
+    # One task has one core. TensorFlow takes its threads from here when it is first imported.
+    os.environ.setdefault("TF_NUM_INTRAOP_THREADS", "1")
+    os.environ.setdefault("TF_NUM_INTEROP_THREADS", "1")
+    level = logging.INFO if job.team.leads else logging.WARNING  # the others would say the same
+    logging.basicConfig(level=level, format=f"[{job.config.name} {key}] %(message)s", force=True)
+    try:
+        return work(job)
+    except ModuleNotFoundError as error:
+        return InvalidRequest(
+            f"The workers of this Spark cluster have no module {error.name!r}, which {job.config.name} is fitted with. "
+            "Expected an environment made from requirements.lock there. Make one (docs/experiments.md says how), or "
+            "set where: local."
+        )
+    except DarkroomError as error:
+        if error.retryable:
+            raise
+        traceback.print_exc()
+        return error
+
+
+def _told(error: BaseException) -> Exception:
+    """One of our errors: that of the worker where it was one, else what Spark says of it in one line."""
+    if not isinstance(error, Exception):
+        raise error
+    ours = as_darkroom_error(error)
+    reasons = re.findall(r"^[A-Z]\w*Error: .+$", str(error), re.MULTILINE)  # of the worker's Python
+    reasons += re.findall(r"Job aborted due to stage failure: ([^\n]+)", str(error))
+    if isinstance(error, DarkroomError) or re.search(r"^darkroom\.errors\.", str(error), re.MULTILINE) or not reasons:
+        return ours
+    return MachineryError(
+        f"A fit in Spark ended with: {reasons[0]} Nothing was kept of it; fits that had ended are not done again. Look "
+        "into the log of its worker, then run the task again."
+    )
+
+
+@contextmanager
+def placed(config: TrainingConfig) -> Iterator[Place]:
+    """The place for a config's fits. One Spark session serves them all where its kind or ``where`` asks for Spark."""
+    in_spark = kind_of(config.kind).RUNS_IN == "spark"
+    if in_spark or config.where == "spark":
+        from training.classical.mllib import session
+
+        with session() as spark:
+            yield Here() if in_spark else Cluster(spark.sparkContext, getattr(config, "workers", 1))
+    else:
+        yield Here()

@@ -1,0 +1,137 @@
+"""A network's graph in 8 bits: weights by channel, activations by the ranges that training images give.
+
+Static quantisation by ONNX Runtime: QuantizeLinear and DequantizeLinear around standard operators, which the runtime
+fuses to integer kernels when it loads the graph. ``quantize: int8`` in a network's config asks for it; what comes
+out goes to the gate like any other model.
+"""
+
+from __future__ import annotations
+
+import logging
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from darkroom.metrics import balanced_accuracy, confusion
+from training.data import Examples
+from training.kinds import Job
+from training.networks.graph_names import with_plain_names
+
+log = logging.getLogger(__name__)
+
+CALIBRATION_IMAGES = 256
+_BATCH = 32
+
+
+def quantized(job: Job, graph: bytes, train: Examples, val: Examples) -> tuple[bytes, Mapping[str, float]]:
+    """The graph as the job's config wants it, and how both forms do on val where there are two."""
+    if job.config.quantize == "none":
+        return graph, {}
+    chosen = np.random.default_rng([job.seed, 3]).permutation(len(train))[:CALIBRATION_IMAGES]
+    smaller = to_int8(graph, train.pixels[np.sort(chosen)])
+    before, after = predictions(graph, val.pixels), predictions(smaller, val.pixels)
+    measured = {
+        "val_balanced_accuracy_float32": _balanced(before, val),
+        "val_balanced_accuracy_int8": _balanced(after, val),
+        "int8_largest_difference": float(np.abs(before - after).max()),
+    }
+    log.info(
+        "int8: %.1f MB instead of %.1f MB; balanced accuracy on val %.3f instead of %.3f (before the threshold)",
+        *(len(smaller) / 1e6, len(graph) / 1e6),
+        *(measured["val_balanced_accuracy_int8"], measured["val_balanced_accuracy_float32"]),
+    )
+    return smaller, measured
+
+
+def to_int8(graph: bytes, pixels: np.ndarray) -> bytes:
+    """The graph with weights and activations in 8 bits, ranges by ``pixels`` (uint8[N, H, W, C]).
+
+    The same graph and pixels give the same bytes on one machine.
+    """
+    from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
+
+    model = _folded(graph)
+    name = model.graph.input[0].name
+
+    class Batches(CalibrationDataReader):  # type: ignore[misc]
+        def __init__(self) -> None:
+            self._parts = iter([pixels[k : k + _BATCH] for k in range(0, len(pixels), _BATCH)])
+
+        def get_next(self) -> dict[str, np.ndarray] | None:
+            part = next(self._parts, None)
+            return None if part is None else {name: part}
+
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "model.onnx"
+        quantize_static(
+            model,
+            path,
+            Batches(),
+            quant_format=QuantFormat.QDQ,
+            per_channel=True,
+            activation_type=QuantType.QUInt8,
+            weight_type=QuantType.QInt8,
+            nodes_to_exclude=_outside(model.graph),
+        )
+        return _with_used_domains(path)
+
+
+def predictions(graph: bytes, pixels: np.ndarray) -> np.ndarray:
+    """The first output of a graph for uint8[N, H, W, C], on two threads."""
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 2
+    session = onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
+    names = [session.get_outputs()[0].name]
+    feed = session.get_inputs()[0].name
+    parts = [session.run(names, {feed: pixels[k : k + _BATCH]})[0] for k in range(0, len(pixels), _BATCH)]
+    return np.concatenate(parts)
+
+
+def _folded(graph: bytes) -> Any:
+    """The graph with batch normalisation folded into convolutions and constants computed: standard operators still."""
+    import onnx
+    import onnxruntime
+    from onnxruntime.quantization.quant_utils import add_pre_process_metadata
+
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "folded.onnx"
+        options = onnxruntime.SessionOptions()
+        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC
+        options.optimized_model_filepath = str(path)
+        options.log_severity_level = 3
+        onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
+        model = onnx.load_model_from_string(with_plain_names(onnx.load_model(path)))
+    add_pre_process_metadata(model)  # or the quantizer asks for what was just done
+    return model
+
+
+def _with_used_domains(path: Path) -> bytes:
+    """The file's graph without the domains that it imports and has no operator of."""
+    import onnx
+
+    model = onnx.load_model(path)
+    used = {node.domain for node in model.graph.node}
+    for entry in [entry for entry in model.opset_import if entry.domain not in used]:
+        model.opset_import.remove(entry)
+    del model.metadata_props[:]
+    return with_plain_names(model)
+
+
+def _outside(graph: Any) -> list[str]:
+    """The nodes before the first convolution and from the pooled features on: cheap, and they need every bit."""
+    kinds = [node.op_type for node in graph.node]
+    first = kinds.index("Conv") if "Conv" in kinds else len(kinds)
+    last = max((k for k, kind in enumerate(kinds) if kind == "Conv"), default=-1)
+    tail = {"GlobalAveragePool", "ReduceMean", "Squeeze", "MatMul", "Gemm", "Softmax"}
+    late = [node for node in graph.node[last + 1 :] if node.op_type in tail]
+    return [node.name for node in [*graph.node[:first], *late]]
+
+
+def _balanced(probabilities: np.ndarray, examples: Examples) -> float:
+    matrix = confusion(examples.truth, probabilities.argmax(axis=1), len(examples.classes))
+    return float(balanced_accuracy(matrix))
