@@ -34,6 +34,7 @@ FORMAT_VERSION = 1
 MANIFEST, GRAPH, REFERENCE, FEATURES = "package.json", "model.onnx", "reference.npz", "features.npz"
 MAX_PACKAGE_BYTES = 4 * 2**30
 BATCH = 32
+PIXELS, VECTORS = "tensor(uint8)", "tensor(float)"  # what a graph takes: images, what features make of them, or both
 _ZIP_TIME = (1980, 1, 1, 0, 0, 0)  # equal content gives an equal file
 
 
@@ -192,21 +193,24 @@ class Model:
                 "Make them with the model's own transform."
             )
         names = [self._session.get_outputs()[output].name for output in outputs]
-        feed = self._session.get_inputs()[0].name
         starts = range(0, max(len(pixels), 1), BATCH)  # no image is a batch, too: it tells the outputs' widths
-        parts = [self._session.run(names, {feed: self._fed(pixels[k : k + BATCH])}) for k in starts]
+        parts = [self._session.run(names, self._fed(pixels[k : k + BATCH])) for k in starts]
         return [np.concatenate(found).astype(np.float32, copy=False) for found in zip(*parts, strict=True)]
 
-    def _fed(self, pixels: np.ndarray) -> np.ndarray:
-        """What the graph takes of a batch of images."""
-        return np.ascontiguousarray(pixels if self.features is None else self.features.apply(pixels))
+    def _fed(self, pixels: np.ndarray) -> dict[str, np.ndarray]:
+        """What each input of the graph takes of a batch of images: pixels, or the vectors that the features make."""
+        fed = {}
+        for taken in self._session.get_inputs():
+            values = pixels if self.features is None or taken.type == PIXELS else self.features.apply(pixels)
+            fed[taken.name] = np.ascontiguousarray(values)
+        return fed
 
     def _check_shapes(self) -> None:
         """One blank image through the graph: what comes out must fit the classes."""
-        expected = "tensor(uint8)" if self.features is None else "tensor(float)"
-        inputs = self._session.get_inputs()
-        if len(inputs) != 1 or inputs[0].type != expected:
-            raise ModelError(f"The model takes {[entry.type for entry in inputs]}. Expected one {expected}.")
+        expected = [[PIXELS]] if self.features is None else [[VECTORS], [PIXELS, VECTORS]]
+        inputs = sorted((entry.type for entry in self._session.get_inputs()), reverse=True)
+        if inputs not in expected:
+            raise ModelError(f"The model takes {inputs}. Expected {' or '.join(map(str, expected))}.")
         try:
             out = self.predict(np.zeros((1, *self.info.input_shape), dtype=np.uint8))
         except ModelError:

@@ -1,0 +1,106 @@
+"""The mean of several models that see the same pixels: networks and heads on features, as one graph.
+
+Models of different nature err on different images, and their mean is rarely worse than the best of them; above all on
+small sets, where val is too small to say which one that is (Dietterich 2000, doi 10.1007/3-540-45014-9_1).
+"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import replace
+from typing import Any, Literal
+
+from pydantic import Field, field_validator
+
+from darkroom.errors import InvalidRequest
+from darkroom.features import FeatureSet
+from training.config import TrainingConfig, load_config, parse_config
+from training.kinds import Fitted, Job, kind_of
+
+log = logging.getLogger(__name__)
+
+RUNS_IN: Literal["python", "spark"] = "python"
+_SHARED = ("name", "transform", "seed", "positive_class")
+
+
+class Config(TrainingConfig):
+    """The members; the transform and the seed are those of the blend."""
+
+    kind: Literal["blend"] = "blend"
+    members: tuple[dict[str, Any], ...] = Field(
+        min_length=2, max_length=8, description="Names of other configs, or kind and options; each once."
+    )
+
+    @field_validator("members", mode="before")
+    @classmethod
+    def _named(cls, value: Any) -> Any:
+        """A name stands for the options of that config, so that the digest covers them."""
+        if not isinstance(value, (list, tuple)):
+            return value
+        return tuple(_options(load_config(one)) if isinstance(one, str) else one for one in value)
+
+    @field_validator("members")
+    @classmethod
+    def _complete(cls, value: tuple[dict[str, Any], ...]) -> tuple[dict[str, Any], ...]:
+        try:
+            return tuple(_options(_member(one, {"name": "member"})) for one in value)
+        except InvalidRequest as error:
+            raise ValueError(error.message) from error
+
+    def member_configs(self) -> list[TrainingConfig]:
+        """The members' own configs."""
+        shared = {name: getattr(self, name) for name in _SHARED if name != "transform"}
+        return [_member(one, {**shared, "transform": self.transform.model_dump(mode="json")}) for one in self.members]
+
+    @property
+    def feature_set(self) -> FeatureSet | None:
+        """The features of all members, each once."""
+        found = [feature for one in self.member_configs() if one.feature_set for feature in one.feature_set.features]
+        return FeatureSet.model_validate(list(dict.fromkeys(found))) if found else None
+
+
+def _options(config: TrainingConfig) -> dict[str, Any]:
+    return config.once().model_dump(mode="json", exclude={*_SHARED, "description"})
+
+
+def _member(options: dict[str, Any], shared: dict[str, Any]) -> TrainingConfig:
+    config = parse_config({**options, **shared})
+    if isinstance(config, Config) or kind_of(config.kind).RUNS_IN != "python":
+        raise InvalidRequest(f"The kind {config.kind} cannot be blended. Expected one that is fitted in Python.")
+    return config
+
+
+def fit(job: Job) -> Fitted:
+    """Fits every member on its own, and joins their graphs."""
+    from training.networks.blended import Part, blended
+
+    config: Config = job.config
+    parts: list[Part] = []
+    history: list[dict[str, float]] = []
+    facts: dict[str, float] = {"fit_seconds": 0.0}
+    whole = config.feature_set
+    lengths = dict(zip(whole.features, job.fitted_features.lengths, strict=True)) if whole else {}
+    for number, member in enumerate(config.member_configs(), 1):
+        log.info("Member %d of %d: %s", number, len(config.members), member.kind)
+        steps = len(history)
+        told = replace(job, config=member).telling(
+            lambda step, values, steps=steps: job.on_step(steps + step, values)  # type: ignore[misc]
+        )
+        fitted = kind_of(member.kind).fit(told)
+        history += fitted.history
+        facts["fit_seconds"] += float(fitted.facts.get("fit_seconds", 0.0))
+        facts |= {f"{member.kind}_{name}": value for name, value in fitted.facts.items() if name != "fit_seconds"}
+        parts.append(Part(fitted.graph, _columns(member, lengths)))
+    graph = blended(parts, config.transform.shape, sum(lengths.values()))
+    return Fitted(graph, facts, history, job.fitted_features if whole else None)
+
+
+def _columns(member: TrainingConfig, lengths: dict[Any, int]) -> list[tuple[int, int]] | None:
+    """Where in the vector of all features the member's own are: (start, end) each; None where it takes pixels."""
+    if member.feature_set is None:
+        return None
+    starts, start = {}, 0
+    for feature, length in lengths.items():
+        starts[feature] = (start, start + length)
+        start += length
+    return [starts[feature] for feature in member.feature_set.features]

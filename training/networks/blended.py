@@ -1,0 +1,77 @@
+"""Several graphs as one whose probabilities are the mean of theirs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class Part:
+    """One model's ONNX graph, and which columns (start, end) of the features it takes; None: it takes pixels."""
+
+    graph: bytes
+    columns: Sequence[tuple[int, int]] | None
+
+
+def blended(parts: Sequence[Part], shape: tuple[int, ...], features: int) -> bytes:
+    """One ONNX graph of several.
+
+    Inputs, where a part takes them: ``pixels`` uint8[N, H, W, C] of ``shape`` and ``features`` float32[N, features].
+    Outputs: float32[N, classes], and the embedding of the first part that has one.
+    """
+    import onnx
+    from onnx import TensorProto, helper
+
+    from training.networks.graph_names import with_plain_names
+
+    models = [_alike(onnx.load_model_from_string(part.graph)) for part in parts]
+    newest = max(_opset(model) for model in models)
+    models = [onnx.version_converter.convert_version(model, newest) for model in models]
+    nodes, constants, opsets, said, embedding = [], [], {"": newest}, [], ""
+    for number, (part, model) in enumerate(zip(parts, models, strict=True)):
+        opsets |= {entry.domain: max(entry.version, opsets.get(entry.domain, 0)) for entry in model.opset_import}
+        graph = onnx.compose.add_prefix(model, f"part{number}_").graph
+        if part.columns is None:
+            nodes.append(helper.make_node("Identity", ["pixels"], [graph.input[0].name]))
+        else:
+            index = np.concatenate([np.arange(start, end) for start, end in part.columns])
+            constants.append(onnx.numpy_helper.from_array(index.astype(np.int64), f"part{number}_columns"))
+            gather = ["features", f"part{number}_columns"]
+            nodes.append(helper.make_node("Gather", gather, [graph.input[0].name], axis=1))
+        nodes += graph.node
+        constants += graph.initializer
+        said.append(graph.output[0].name)
+        if not embedding and len(graph.output) > 1:
+            embedding = graph.output[1].name
+    nodes.append(helper.make_node("Mean", said, ["probabilities"]))
+    inputs = []
+    if any(part.columns is None for part in parts):
+        inputs.append(helper.make_tensor_value_info("pixels", TensorProto.UINT8, ["N", *shape]))
+    if any(part.columns is not None for part in parts):
+        inputs.append(helper.make_tensor_value_info("features", TensorProto.FLOAT, ["N", features]))
+    classes = models[0].graph.output[0].type.tensor_type.shape.dim[1].dim_value
+    outputs = [helper.make_tensor_value_info("probabilities", TensorProto.FLOAT, ["N", classes])]
+    if embedding:
+        outputs.append(helper.make_tensor_value_info(embedding, TensorProto.FLOAT, ["N", None]))
+    imports = [helper.make_opsetid(domain, version) for domain, version in sorted(opsets.items())]
+    joined = helper.make_model(
+        helper.make_graph(nodes, "blend", inputs, outputs, constants), opset_imports=imports, producer_name="darkroom"
+    )
+    joined.ir_version = max(model.ir_version for model in models)
+    return with_plain_names(joined)
+
+
+def _alike(model: Any) -> Any:
+    """Without operator sets that no node uses."""
+    used = {node.domain for node in model.graph.node} | {""}
+    for entry in [entry for entry in model.opset_import if entry.domain not in used]:
+        model.opset_import.remove(entry)
+    return model
+
+
+def _opset(model: Any) -> int:
+    return max(int(entry.version) for entry in model.opset_import if entry.domain == "")
