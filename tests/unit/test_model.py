@@ -251,7 +251,7 @@ def it_refuses_features_that_do_not_fit_the_package(lake: Storage, monkeypatch: 
     for changed, told in (
         ({FEATURES: b"no zip"}, "cannot be read"),
         ({MANIFEST: plain}, "other features than its"),
-        ({GRAPH: bright_or_dark()}, "Expected one tensor.float."),
+        ({GRAPH: bright_or_dark()}, "Expected .'tensor.float.'. or"),
         ({GRAPH: linear_graph(np.zeros((2, 5)), np.zeros(2), (5,))}, "own input shape"),
     ):
         with pytest.raises(ModelError, match=told):
