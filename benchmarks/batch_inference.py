@@ -91,14 +91,10 @@ def transform_of(graph: bytes) -> ImageTransform:
     return ImageTransform(width=width, height=height, color="gray" if channels == 1 else "rgb")
 
 
-def prepare(lake: Storage, images: int, graph: bytes, transform: ImageTransform) -> dict[str, Any]:
-    """Fills the inbox with unique phantoms and writes the package; returns the job's request."""
-    source = PhantomSource(images=round(images * 1.2) + 200, seed=0)
-    ordinary = (planned for planned in phantom_plan(source) if planned.quirk is None)
-    for number, planned in enumerate(itertools.islice(ordinary, images)):
-        lake.write(f"inbox/{FEED}/dt={DAY}/{number:06}.jpeg", draw(source, planned))
+def package_info(transform: ImageTransform) -> PackageInfo:
+    """What a package says of itself whose speed is measured."""
     identity = {"dataset": "bench", "dataset_version": "v", "split_id": "s", "config": "bench", "seed": 0}
-    info = PackageInfo(
+    return PackageInfo(
         classes=("NORMAL", "PNEUMONIA"),
         positive_class="PNEUMONIA",
         threshold=0.5,
@@ -109,7 +105,15 @@ def prepare(lake: Storage, images: int, graph: bytes, transform: ImageTransform)
         input_shape=transform.shape,
         **identity,
     )
-    path, package_id = write_package(lake, FEED, info, graph)
+
+
+def prepare(lake: Storage, images: int, graph: bytes, transform: ImageTransform) -> dict[str, Any]:
+    """Fills the inbox with unique phantoms and writes the package; returns the job's request."""
+    source = PhantomSource(images=round(images * 1.2) + 200, seed=0)
+    ordinary = (planned for planned in phantom_plan(source) if planned.quirk is None)
+    for number, planned in enumerate(itertools.islice(ordinary, images)):
+        lake.write(f"inbox/{FEED}/dt={DAY}/{number:06}.jpeg", draw(source, planned))
+    path, package_id = write_package(lake, FEED, package_info(transform), graph)
     champion = {"package": path, "package_id": package_id, "version": "1", "run_id": "r", "dataset_version": "v"}
     return {"feed": FEED, "model": FEED, "dt": DAY, "champion": champion, "predicted_at": "2026-01-02T00:00:00Z"}
 

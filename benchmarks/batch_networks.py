@@ -21,8 +21,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from batch_inference import package_info
 
-from darkroom.model import BATCH, PackageInfo, load_package, pack
+from darkroom.model import BATCH, load_package, pack
 from darkroom.sources import PhantomSource
 from darkroom.sources.phantom import draw, phantom_plan
 from darkroom.storage import open_storage
@@ -93,19 +94,9 @@ def bare(graph: bytes) -> Callable[[np.ndarray], np.ndarray]:
 
 def packaged(graph: bytes, transform: ImageTransform) -> Callable[[np.ndarray], np.ndarray]:
     """The same graph as a model package."""
-    identity = {"dataset": "bench", "dataset_version": "v", "split_id": "s", "config": "bench", "seed": 0}
-    info = PackageInfo(
-        classes=("NORMAL", "PNEUMONIA"),
-        positive_class="PNEUMONIA",
-        threshold=0.5,
-        transform=transform.model_dump(mode="json"),
-        transform_hash=transform.hash,
-        config_digest="0",
-        code_digest="0",
-        input_shape=transform.shape,
-        **identity,
-    )
-    return load_package(open_storage(tempfile.gettempdir()), pack(info, graph), threads=THREADS).predict
+    return load_package(
+        open_storage(tempfile.gettempdir()), pack(package_info(transform), graph), threads=THREADS
+    ).predict
 
 
 def measured(ways: dict[str, Callable[[np.ndarray], np.ndarray]], pixels: np.ndarray, rounds: int) -> None:

@@ -73,7 +73,7 @@ def library_call(feature: Any) -> Callable[[np.ndarray], object]:
 
     from darkroom.features.kinds.gabor import kernels
 
-    sift = cv2.SIFT_create(contrastThreshold=parse_feature("sift").contrast)  # type: ignore[attr-defined]
+    sift = cv2.SIFT_create(contrastThreshold=parse_feature("sift").contrast)
 
     def gabor(gray: np.ndarray) -> None:
         image = gray.astype(np.float32)

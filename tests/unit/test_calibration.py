@@ -101,5 +101,5 @@ def it_draws_the_bins_that_the_error_is_made_of() -> None:
     assert sum(gaps) / 500 == pytest.approx(calibration_error(chance, right))
     assert [one.count for one in bins[:5]] == [0] * 5
     assert bins[0].right is None
-    assert all(one.right_low < one.right < one.right_high for one in bins[5:])  # type: ignore[operator]
+    assert all(one.right_low < one.right < one.right_high for one in bins[5:])
     assert reliability(np.array([]), np.array([]))[0].count == 0

@@ -109,7 +109,7 @@ def it_is_in_the_history_with_who_and_why(installed: Storage) -> None:
 def it_classifies_an_inbox_like_any_champion(installed: Storage, network: Any) -> None:
     samples = get_settings().samples / "imagenet-sample-400.zip"
     if not samples.exists():
-        pytest.skip(f"{samples} is not here")
+        pytest.skip(f"{samples} is not here: a new user has no image sets")
     with zipfile.ZipFile(samples) as archive:
         photos = [name for name in sorted(archive.namelist()) if name.lower().endswith((".jpg", ".jpeg"))][:8]
         for name in photos:
@@ -220,7 +220,7 @@ def it_says_so_where_the_names_do_not_fit_the_weights(lake: Storage, files: dict
     lake.write("weights/top.h5", files["weights/top.h5"])
     lake.write("weights/names.txt", b"dog\ncat\n")
     with pytest.raises(SourceError, match="for 2 classes"):
-        kind_of("pretrained").ready(lake, config_of(classes="weights/names.txt"))  # type: ignore[attr-defined]
+        kind_of("pretrained").ready(lake, config_of(classes="weights/names.txt"))
 
 
 def it_can_load_what_it_installed(installed: Storage) -> None:

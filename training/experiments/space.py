@@ -15,9 +15,10 @@ if TYPE_CHECKING:
 def check_space(config: TrainingConfig) -> None:
     """Raises InvalidRequest unless every option is the kind's own and takes every end and choice of its range."""
     assert config.search is not None
-    if getattr(config, "workers", 1) > 1:
+    workers = getattr(config, "workers", 1)  # an option of networks
+    if workers > 1:
         raise InvalidRequest(
-            f"The training config {config.name} asks for a search and for {config.workers} workers. "  # type: ignore[attr-defined]
+            f"The training config {config.name} asks for a search and for {workers} workers. "
             "Expected one of the two: trials run side by side. Take workers out."
         )
     own = sorted(set(type(config).model_fields) - set(TrainingConfig.model_fields) - {"workers"})
@@ -36,15 +37,16 @@ def with_options(config: TrainingConfig, values: Mapping[str, Any]) -> TrainingC
     """The config with other values of some options, without its search. Raises InvalidRequest where one is wrong."""
     content = config.model_dump(mode="json") | {"search": None}
     for path, value in values.items():
-        place, *rest = content, *path.split(".")
-        for name in rest[:-1]:
-            place = place.get(name) if isinstance(place, dict) else None  # type: ignore[assignment]
+        place: Any = content
+        *rest, last = path.split(".")
+        for name in rest:
+            place = place.get(name) if isinstance(place, dict) else None
         if not isinstance(place, dict):
             raise InvalidRequest(
                 f"The search of the training config {config.name} names {path!r}, which is no option of it. Expected "
                 "dotted names as its YAML has them."
             )
-        place[rest[-1]] = value
+        place[last] = value
     return parse_config(content)
 
 

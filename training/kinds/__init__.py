@@ -26,6 +26,11 @@ from training.networks.team import ALONE, Team
 OnStep = Callable[[int, Mapping[str, float]], None]
 
 
+def later_epochs(on_step: OnStep, epochs: int) -> OnStep:
+    """The same for a fit that comes after that many steps of another."""
+    return lambda step, values: on_step(epochs + step, values)
+
+
 @dataclass(frozen=True)
 class Job:
     """One fit: of what config, on which images, from which seed, and whom to tell of progress.

@@ -15,7 +15,7 @@ from pydantic import Field, field_validator
 from darkroom.errors import InvalidRequest
 from darkroom.features import FeatureSet
 from training.config import TrainingConfig, load_config, parse_config
-from training.kinds import Fitted, Job, kind_of
+from training.kinds import Fitted, Job, kind_of, later_epochs
 
 log = logging.getLogger(__name__)
 
@@ -82,11 +82,8 @@ def fit(job: Job) -> Fitted:
     lengths = dict(zip(whole.features, job.fitted_features.lengths, strict=True)) if whole else {}
     for number, member in enumerate(config.member_configs(), 1):
         log.info("Member %d of %d: %s", number, len(config.members), member.kind)
-        steps = len(history)
-        told = replace(job, config=member).telling(
-            lambda step, values, steps=steps: job.on_step(steps + step, values)  # type: ignore[misc]
-        )
-        fitted = kind_of(member.kind).fit(told)
+        told = later_epochs(job.on_step, len(history))
+        fitted = kind_of(member.kind).fit(replace(job, config=member).telling(told))
         history += fitted.history
         facts["fit_seconds"] += float(fitted.facts.get("fit_seconds", 0.0))
         facts |= {f"{member.kind}_{name}": value for name, value in fitted.facts.items() if name != "fit_seconds"}

@@ -11,12 +11,12 @@ import numpy as np
 
 from darkroom.errors import InvalidRequest
 from training.data import Examples
-from training.kinds import Fitted, Job
+from training.kinds import Fitted, Job, later_epochs
 from training.kinds.transfer import Config, network
 from training.networks.backbone_weights import loaded
 from training.networks.backbones import BACKBONES
 from training.networks.keras_engine import OnEpoch, Trained, train_network
-from training.networks.members import fit_members, later_epochs
+from training.networks.members import fit_members
 from training.networks.options import NetworkConfig
 
 log = logging.getLogger(__name__)

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from training.data import Examples
-from training.kinds import Fitted, Job
+from training.kinds import Fitted, Job, later_epochs
 from training.networks.keras_engine import Build, OnEpoch, Trained, mean_of, to_onnx, train_network
 from training.networks.quantize import quantized
 
@@ -49,8 +49,3 @@ def fit_members(job: Job, train_one: TrainOne, train: Examples, val: Examples) -
     graph = to_onnx(members[0] if len(members) == 1 else mean_of(members))
     graph, measured = quantized(job, graph, train, val)
     return Fitted(graph, {**facts, **measured}, history)
-
-
-def later_epochs(on_epoch: OnEpoch, epochs: int) -> OnEpoch:
-    """The same for a training that comes after that many epochs."""
-    return lambda epoch, row: on_epoch(epochs + epoch, row)

@@ -56,7 +56,7 @@ def to_int8(graph: bytes, pixels: np.ndarray) -> bytes:
     model = _folded(graph)
     name = model.graph.input[0].name
 
-    class Batches(CalibrationDataReader):  # type: ignore[misc]
+    class Batches(CalibrationDataReader):  # type: ignore[misc]  # ONNX Runtime tells no types
         def __init__(self) -> None:
             self._parts = iter([pixels[k : k + _BATCH] for k in range(0, len(pixels), _BATCH)])
 

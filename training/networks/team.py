@@ -114,7 +114,7 @@ def averaging(optimizer: type, team: Team) -> type:
         return optimizer
     import tensorflow as tf
 
-    class Averaging(optimizer):  # type: ignore[misc]
+    class Averaging(optimizer):  # type: ignore[misc]  # any optimizer: its class is a value here
         def apply(self, grads: Any, trainable_variables: Any = None) -> Any:
             flat = tf.concat([tf.reshape(gradient, [-1]) for gradient in grads], axis=0)
             mean = tf.numpy_function(team.average, [flat], tf.float32)
