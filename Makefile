@@ -43,7 +43,7 @@ status: installed  ## what is up, where its log is, how much memory it uses
 	@$(PY) -m infra.local status
 	@$(PY) -m infra.stack status
 
-stack: setup  ## start PostgreSQL, S3, MLflow, Spark and Airflow, supervised; see docs/cluster.md
+stack: setup  ## start PostgreSQL, S3, MLflow, Spark and Airflow, supervised; see docs/cluster.md. SPARK_PACKAGES=spark-training
 	@$(PY) -m infra.stack up
 
 stack-down: installed  ## stop all of the stack
@@ -102,11 +102,13 @@ bench: setup  ## the benchmarks, peers side by side. PEERS=1 installs Daft, Ray 
 	  --target .darkroom/peers -c <(sed -E '/--hash/d; s/ \\$$//' requirements.lock) daft 'ray[data]' datasets; fi
 	@PYTHONPATH="$(CURDIR)/.darkroom/peers:$(CURDIR)/benchmarks" $(PY) -m infra.test bench
 
-bench-models: setup  ## what every kind of model reaches on real images, hours of work: ROWS="xray ct" SEEDS=5
-	@PYTHONPATH="$(CURDIR)" $(PY) -m benchmarks.models $(if $(ROWS),--rows $(ROWS)) $(if $(SEEDS),--seeds $(SEEDS))
+bench-models: setup  ## what every kind of model reaches on real images, hours of work: ROWS="xray ct" SEEDS=5 AGAIN=1
+	@PYTHONPATH="$(CURDIR)" $(PY) -m benchmarks.models $(if $(ROWS),--rows $(ROWS)) $(if $(SEEDS),--seeds $(SEEDS)) $(if $(AGAIN),--again)
 
 lock: setup  ## resolve the dependencies anew
 	@.darkroom/env/bin/uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --upgrade \
 	  --extra dev --extra kubernetes --extra openlineage pyproject.toml -o requirements.lock
 	@.darkroom/env/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --upgrade \
 	  --constraint requirements.lock infra/stack/worker.in -o infra/stack/worker.lock
+	@.darkroom/env/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --upgrade \
+	  --constraint requirements.lock infra/stack/worker-training.in -o infra/stack/worker-training.lock

@@ -29,7 +29,8 @@ from darkroom.drift import Images
 from darkroom.drift.images import NUMBERS
 from darkroom.imagestats import measure
 from darkroom.metrics import choose_threshold
-from darkroom.model import PackageInfo, load_package, pack
+from darkroom.model import load_package
+from darkroom.package import PackageInfo, pack
 from darkroom.sources import PhantomSource
 from darkroom.sources.phantom import draw, phantom_plan
 from darkroom.storage import open_storage

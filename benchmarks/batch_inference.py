@@ -30,7 +30,8 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import numpy as np
 
 from darkroom.decode import one_thread
-from darkroom.model import BATCH, PackageInfo, load_package, write_package
+from darkroom.model import BATCH, load_package, write_package
+from darkroom.package import PackageInfo
 from darkroom.sources import PhantomSource
 from darkroom.sources.phantom import draw, phantom_plan
 from darkroom.storage import Storage, open_storage

@@ -23,7 +23,8 @@ from typing import Any
 import numpy as np
 from batch_inference import package_info
 
-from darkroom.model import BATCH, load_package, pack
+from darkroom.model import BATCH, load_package
+from darkroom.package import pack
 from darkroom.sources import PhantomSource
 from darkroom.sources.phantom import draw, phantom_plan
 from darkroom.storage import open_storage

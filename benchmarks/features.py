@@ -161,7 +161,7 @@ def main(argv: list[str] | None = None) -> int:
             def ours(feature: Feature, share: float) -> int:
                 wanted = [{"transform": TRANSFORM.model_dump(), "features": [feature.model_dump()]}]
                 result = run_job(spark, plan_preprocessing(lakes[share], {**requests[share], "features": wanted}))
-                added: int = result["features"][0]["added"]
+                added: int = result["feature_partitions"][0]["added"]
                 return added
 
             def plain(feature: Feature, share: float) -> int:

@@ -40,12 +40,12 @@ def calibrated(probabilities: np.ndarray, temperature: float) -> np.ndarray:
 
 
 def fit_temperature(
-    truth: np.ndarray, probabilities: np.ndarray, groups: Sequence[str] | np.ndarray | None = None
+    truth: np.ndarray, probabilities: np.ndarray, groups: Sequence[str] | np.ndarray | None = None, looks: int = 1
 ) -> Temperature:
     """The temperature with the lowest log loss on val (Guo et al. 2017, arXiv 1706.04599), where it is sure to help.
 
-    ``truth`` int[N], ``probabilities`` float[N, C]. T lies between 0.1 and 20; the search is
-    bounded, and equal input gives an equal value. Two guards against too few images:
+    ``truth`` int[N], ``probabilities`` float[N, C]; each image is among the N ``looks`` times. T lies between 0.1 and
+    20; the search is bounded, and equal input gives an equal value. Two guards against too few images:
 
     - Targets are smoothed as Platt (1999) did: an image of a class with n images counts as (n + 1) / (n + C) of its
       class. So where every image is right, T does not run towards 0, and no model gets surer than n images allow.
@@ -56,14 +56,14 @@ def fit_temperature(
     from scipy.optimize import minimize_scalar
 
     probabilities = np.asarray(probabilities, dtype=np.float64)
-    if len(truth) < FEWEST_IMAGES:
-        return Temperature(1.0, None, None, f"val has {len(truth)} images; a temperature needs {FEWEST_IMAGES}")
+    if (images := len(truth) // looks) < FEWEST_IMAGES:
+        return Temperature(1.0, None, None, f"val has {images} images; a temperature needs {FEWEST_IMAGES}")
     if len(np.unique(truth)) < 2:
         return Temperature(1.0, None, None, "val has images of one class only")
     logs = np.log(np.maximum(probabilities, EPSILON))
     rows = np.arange(len(truth))
 
-    support = np.bincount(truth, minlength=probabilities.shape[1])
+    support = np.bincount(truth, minlength=probabilities.shape[1]) / looks
     spread = 1 / (support + probabilities.shape[1])[truth]  # what a smoothed target gives each class
 
     def scaled(log_temperature: float) -> np.ndarray:

@@ -53,13 +53,15 @@ figure img{display:block;max-width:100%;height:auto;margin:0 auto}
 .wide{overflow-x:auto;margin:0 0 1rem}
 .caption{font-weight:600;font-size:.95rem;margin:0 0 .3rem}
 table{border-collapse:collapse;font-size:.9rem;min-width:min(100%,22rem)}
-th,td{padding:.34rem .75rem;text-align:left;vertical-align:top;border-bottom:1px solid var(--line)}
+th,td{padding:.34rem .65rem;text-align:left;vertical-align:top;border-bottom:1px solid var(--line)}
 th{font-weight:600;color:var(--soft)}
 th:first-child,td:first-child{padding-left:.4rem}
 tbody tr:nth-child(even){background:var(--stripe)}
-td{overflow-wrap:anywhere;min-width:7.5rem}
+td{min-width:7.3rem;max-width:min(24rem,70vw)}
 .n{min-width:0;text-align:right;white-space:nowrap;font-variant-numeric:tabular-nums}
+th.n{white-space:normal}
 .facts th{white-space:nowrap}
+.facts td{max-width:none;overflow-wrap:anywhere}
 .mark{display:inline-block;width:.7em;height:.7em;border-radius:2px;margin-right:.5em}
 .callout{max-width:none;border-left:4px solid;border-radius:6px;padding:.6rem .9rem;margin:0 0 .8rem}
 .callout strong{margin-right:.4em}

@@ -14,7 +14,7 @@ from darkroom.codedigest import code_digest
 from darkroom.contract import checked_name, images_table, raw_blob, splits_table, training_reports
 from darkroom.errors import InvalidRequest, ModelError
 from darkroom.feedback import accepted_feedback
-from darkroom.model import load_package
+from darkroom.package import read_package
 from darkroom.storage import Storage
 from darkroom.tables import Table
 
@@ -119,9 +119,9 @@ def _trainings(lake: Storage, kept: Kept, model: str, before: datetime) -> None:
             kept.packages.add(blob.path)
         elif blob.path not in kept.packages:
             try:
-                info = load_package(lake, blob.path).info
+                info = read_package(lake, blob.path).info
             except ModelError as error:
-                log.warning("%s cannot be loaded, so nothing needs it: %s", blob.path, error.message)
+                log.warning("%s cannot be read, so nothing needs it: %s", blob.path, error.message)
                 continue
             splits = kept.datasets.get(info.dataset, KeptDataset()).splits
             if info.code_digest == code_digest() and info.split_id in splits:

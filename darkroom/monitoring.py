@@ -25,7 +25,7 @@ def monitor_date(lake: Storage, model: str, feed: str, dt: str) -> dict[str, Any
     at. ``alert`` is true where an alarm is raised that the day before did not raise for the same signals. Running it
     again gives the same. Raises InvalidRequest for a date that was not classified, ModelError for a damaged package.
     """
-    from darkroom.model import load_package
+    from darkroom.package import read_package
 
     table = Table(lake, predictions_table(model))
     partition = {"dt": dt, "feed": feed, "origin": ORIGIN}
@@ -34,7 +34,7 @@ def monitor_date(lake: Storage, model: str, feed: str, dt: str) -> dict[str, Any
         raise InvalidRequest(f"{feed} was not classified by {model} on {dt}. Run batch_inference for that date first.")
     package = commit["package"]
     rows = table.read(partition)
-    found = check_rows(load_package(lake, package).reference, rows)
+    found = check_rows(read_package(lake, package).reference, rows)
     policy = AlarmPolicy()
     earlier = [day for day in days_before(lake, model, feed, dt) if day["package"] == package]
     alarm = judge([*(day["p"] for day in earlier), found.p], policy)

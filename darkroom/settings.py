@@ -40,7 +40,7 @@ class Settings(BaseSettings):
     train_schedule: str = Field("", description="Cron of scheduled retraining, UTC. Empty: only on data and request.")
     train_dataset: str = Field("phantom", description="The dataset that scheduled retraining reads.")
     train_configs: tuple[str, ...] = Field(
-        ("small_cnn", "logistic_regression", "hog_svm"),
+        ("blend", "small_cnn", "hog_svm"),
         min_length=1,
         description="Configs that train_model trains where neither its form nor the dataset's event names any. JSON.",
     )
@@ -50,6 +50,13 @@ class Settings(BaseSettings):
     train_parallel: int = Field(2, ge=1, description="Configs that one training fits at the same time outside Spark.")
     train_per_week: int = Field(7, ge=0, description="Trainings a week of one model that start by themselves.")
     gate_policy: str = Field("", description="YAML file with the gate's limits. Empty: training/gate.yaml.")
+    allowed_models: str = Field(
+        "", description="YAML file of the models with code of their own that may run here. Empty: none may."
+    )
+    pyfunc_seconds: float = Field(
+        120, gt=0, description="How long such a model may take to start, and for a batch of images. Seconds."
+    )
+    environments: Path | None = Field(None, description="Where they are installed. Default: <home>/environments.")
     feedback_per_author: int = Field(
         1000, ge=1, description="Feedback of one author in one file is refused when it has more rows."
     )
@@ -64,10 +71,10 @@ class Settings(BaseSettings):
     date_hours: float = Field(12, gt=0, description="A date that is not classified so long after its start is told of.")
     spark_connection: str = Field("spark_default", description="Airflow connection that Spark jobs are submitted to.")
 
-    @field_validator("home", "samples")
+    @field_validator("home", "samples", "environments")
     @classmethod
-    def _absolute(cls, value: Path) -> Path:
-        return value.expanduser().absolute()
+    def _absolute(cls, value: Path | None) -> Path | None:
+        return None if value is None else value.expanduser().absolute()
 
     @property
     def lake_uri(self) -> str:

@@ -29,9 +29,13 @@ def session_conf(*, local: bool, submitted: bool, rows_per_batch: int) -> dict[s
         conf |= {"spark.driver.host": "127.0.0.1", "spark.driver.bindAddress": "127.0.0.1"}
         # Workers of this machine import what the driver imported, wherever they were started.
         conf["spark.executorEnv.PYTHONPATH"] = str(Path(darkroom.__file__).parents[1])
+    settings = get_settings()
+    if settings.allowed_models:  # a file on the machine of each worker
+        conf["spark.executorEnv.DARKROOM_ALLOWED_MODELS"] = str(Path(settings.allowed_models).expanduser().absolute())
+        conf["spark.executorEnv.DARKROOM_PYFUNC_SECONDS"] = str(settings.pyfunc_seconds)
     if not submitted:
         conf["spark.ui.enabled"] = "false"
-    if get_settings().lake_uri.startswith("s3://"):
+    if settings.lake_uri.startswith("s3://"):
         conf |= StorageOptions.from_settings().spark_conf()
     return conf
 

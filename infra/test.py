@@ -22,14 +22,15 @@ class Suite:
     minutes: float
     commands: list[list[str]] = field(default_factory=list)
     extra: str = ""  # the project's extra whose packages it needs and the laptop's environment does without
+    threads: int = 2  # of a process
 
 
 def _pytest(*arguments: str) -> list[str]:
     return [sys.executable, "-m", "pytest", "-q", "--durations=5", *arguments]
 
 
-# Two processes, each with its own servers and Spark session; the one that is done first takes over from the other.
-TWO = ("-n", "2", "--dist", "worksteal")
+# Two processes, each with its own servers; what they share out says tests/groups.py.
+TWO = ("-n", "2", "--dist", "loadscope", "--no-loadscope-reorder")
 
 
 # The main job on HDFS; its server's fixtures are those of the integration suite.
@@ -43,14 +44,16 @@ def _script(name: str) -> list[str]:
 SUITES = {
     "lint": Suite(0.5, [[str(BIN / "ruff"), "check", "."], [str(BIN / "ruff"), "format", "--check", "."]]),
     "types": Suite(0.5, [[str(BIN / "mypy")]]),
-    "unit": Suite(6.5, [_pytest("tests/unit", *TWO)]),
-    "kills": Suite(2.5, [_pytest("tests/crash/test_crash.py", *TWO)]),
+    "unit": Suite(7.5, [_pytest("tests/unit", *TWO)], threads=1),
+    "kills": Suite(2.5, [_pytest("tests/crash/test_crash.py", "-n", "2", "--dist", "worksteal")], threads=1),
     "dags": Suite(0.5, [_pytest("tests/dags")]),
     "containers": Suite(1, [_pytest("tests/containers")], extra="kubernetes"),
-    "integration": Suite(7, [_pytest("tests/integration", "-m", "not faults and not stack", *TWO)]),
-    "e2e": Suite(11.5, [_pytest("tests/e2e")]),
+    "integration": Suite(7.5, [_pytest("tests/integration", "-m", "not faults and not stack", *TWO)], threads=1),
+    "e2e": Suite(10, [_pytest("tests/e2e")]),
     "faults": Suite(5, [_pytest("tests/integration", "-m", "faults")]),
-    "stack": Suite(14, [_pytest("tests/stack/test_stack.py", *HDFS, "-m", "not faults")]),
+    "stack": Suite(
+        22, [_pytest("tests/stack/test_stack.py", "tests/stack/test_training_on_workers.py", *HDFS, "-m", "not faults")]
+    ),
     "doors": Suite(5, [_pytest("tests/stack/test_stack_doors.py")]),
     "stack-faults": Suite(16, [_pytest("tests/stack", "-m", "faults")]),
     "crash": Suite(60, [_pytest("tests/crash")]),
@@ -67,7 +70,7 @@ def packages_of(extra: str) -> Path:
     if not folder.is_dir():
         partial = folder.with_suffix(".partial")
         shutil.rmtree(partial, ignore_errors=True)
-        command = [str(BIN / "uv"), "pip", "install", "--quiet", "--no-deps", "--require-hashes"]
+        command = [str(BIN / "uv"), "pip", "install", "--quiet", "--no-deps", "--require-hashes", "--compile-bytecode"]
         command += ["--python", sys.executable, "--target", str(partial), "-r", "-"]
         subprocess.run(command, input=wanted, text=True, check=True)
         partial.rename(folder)
@@ -76,7 +79,8 @@ def packages_of(extra: str) -> Path:
 
 def run(names: list[str]) -> int:
     """Runs the suites in order, all of them even when one fails; returns the exit code."""
-    environment = {**os.environ, "OMP_NUM_THREADS": "2", "CUDA_VISIBLE_DEVICES": "-1", "TF_CPP_MIN_LOG_LEVEL": "2"}
+    environment = {**os.environ, "CUDA_VISIBLE_DEVICES": "-1", "TF_CPP_MIN_LOG_LEVEL": "2"}
+    environment.pop("PYTHONDONTWRITEBYTECODE", None)  # or each of some hundred processes compiles what it imports
     environment["PYTHONPATH"] = os.pathsep.join(filter(None, [str(ROOT), environment.get("PYTHONPATH")]))
     environment["PATH"] = f"{BIN}{os.pathsep}{environment.get('PATH', os.defpath)}"
     lines = []
@@ -87,10 +91,8 @@ def run(names: list[str]) -> int:
         path = environment["PYTHONPATH"]
         if suite.extra:
             path = os.pathsep.join([path, str(packages_of(suite.extra))])
-        codes = [
-            subprocess.run(command, cwd=ROOT, env={**environment, "PYTHONPATH": path}, check=False).returncode
-            for command in suite.commands
-        ]
+        own = environment | {"PYTHONPATH": path, "OMP_NUM_THREADS": str(suite.threads)}
+        codes = [subprocess.run(command, cwd=ROOT, env=own, check=False).returncode for command in suite.commands]
         minutes = (time.monotonic() - started) / 60
         state = "failed" if any(codes) else "passed"
         over = "  OVER ITS BUDGET" if minutes > suite.minutes else ""

@@ -13,7 +13,7 @@ from darkroom.codedigest import code_digest, other_code
 from darkroom.contract import BATCH, CONTRACT_VERSION, inbox, predictions_table, stable_hash
 from darkroom.errors import StorageUnavailable
 from darkroom.inbox import arrived, inputs_fingerprint
-from darkroom.model import load_package
+from darkroom.package import read_package
 from darkroom.requests import checked_job
 from darkroom.storage import Blob, Storage
 from darkroom.tables import AddedFile, Table
@@ -94,7 +94,7 @@ def plan_prediction(lake: Storage, request: dict[str, Any]) -> Prediction:
     asked = checked_job(PredictRequest, request, "predict")
     table = Table(lake, predictions_table(asked.model))
     number = table.commit_number(asked.partition)
-    model = load_package(lake, asked.champion.package, package_id=asked.champion.package_id)
+    package = read_package(lake, asked.champion.package, package_id=asked.champion.package_id)
     blobs = [] if asked.incomplete else arrived(lake, asked.feed, asked.dt)
     fingerprint = stable_hash(
         {
@@ -102,7 +102,7 @@ def plan_prediction(lake: Storage, request: dict[str, Any]) -> Prediction:
             "inputs": [[blob.path, blob.size, blob.etag] for blob in blobs],
             "incomplete": asked.incomplete,
             "champion": asked.champion.model_dump(),
-            "transform": model.transform.hash,
+            "transform": package.transform.hash,
             "code": code_digest(),
         },
         length=64,
@@ -113,7 +113,7 @@ def plan_prediction(lake: Storage, request: dict[str, Any]) -> Prediction:
         lake,
         asked,
         blobs,
-        model.transform.hash,
+        package.transform.hash,
         fingerprint,
         number,
         earlier=last["summary"] if last and stays else None,

@@ -76,7 +76,7 @@ class Preprocessing:
     def result(self) -> dict[str, Any]:
         counts = zip(self.transforms, self.missing, self.existing, strict=True)
         rows = [{"transform_hash": one.hash, "added": len(new), "existing": old} for one, new, old in counts]
-        return {"transforms": rows, "features": self.extraction.result(), "changed": self.any}
+        return {"transforms": rows, "feature_partitions": self.extraction.result(), "changed": self.any}
 
 
 def plan_preprocessing(lake: Storage, request: dict[str, Any]) -> Preprocessing:

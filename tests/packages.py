@@ -12,7 +12,8 @@ from PIL import Image
 
 from darkroom.contract import examples_table, features_table, images_table, raw_blob, splits_table
 from darkroom.features import FeatureSet, FittedFeatures
-from darkroom.model import PackageInfo, write_package
+from darkroom.model import write_package
+from darkroom.package import PackageInfo
 from darkroom.storage import Storage
 from darkroom.tables import Table
 from darkroom.transform import ImageTransform

@@ -55,11 +55,32 @@ def model_install(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def model_digest(arguments: argparse.Namespace) -> int:
+    """Fetches a pyfunc model without running it, and says what it is and how it would be allowed."""
+    import yaml
+
+    from darkroom.pyfunc.folder import Described, folder_digest
+    from training.pyfunc_source import downloaded
+
+    files = downloaded(arguments.uri)
+    described = Described.of(files)
+    entry = {"uri": arguments.uri, "digest": folder_digest(files), "note": ""}
+    print(f"{len(files)} files, {sum(map(len, files.values())):,} bytes, Python {described.python}")
+    print(f"takes {described.takes}, gives {described.gives}")
+    print(f"needs {', '.join(described.requirements.split())}")
+    print("Nothing of it was run. Read its code. This entry in the file of DARKROOM_ALLOWED_MODELS allows it:")
+    print(yaml.safe_dump([entry], sort_keys=False, width=200), end="")
+    return 0
+
+
 def add_model(groups: Any) -> None:
     """Adds ``darkroom model`` to the command's groups (argparse's subparsers)."""
     commands = groups.add_parser("model", help="models that need no training").add_subparsers(
-        required=True, metavar="install"
+        required=True, metavar="install | digest"
     )
+    digest = commands.add_parser("digest", help="what an MLflow model is, and the entry that allows it; runs nothing")
+    digest.add_argument("uri", metavar="URI", help="models:/name/3, runs:/..., s3://..., or a folder")
+    digest.set_defaults(run=model_digest)
     command = commands.add_parser("install", help="a pretrained config becomes champion, by hand and without the gate")
     command.add_argument("config", metavar="CONFIG", help="a training config of the kind pretrained")
     command.add_argument("--model", required=True, help="the model, or a feed of this name, that it classifies")

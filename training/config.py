@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, ClassVar, Literal, Self
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -66,6 +66,8 @@ class SearchOptions(Options):
 
 class TrainingConfig(Options):
     """What every kind's config has. A kind derives its ``Config`` from this and names itself in ``kind``."""
+
+    GIVES_GRAPH: ClassVar[bool] = True  # False: what is fitted answers otherwise, and cannot be joined to others
 
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,62}$", description="The file's name without .yaml.")
     kind: str = Field(description="The module of training/kinds that trains it.")

@@ -10,7 +10,8 @@ from darkroom.champions import BY_HAND, Champion
 from darkroom.codedigest import code_digest
 from darkroom.contract import checked_name
 from darkroom.errors import InvalidRequest
-from darkroom.model import PackageInfo, write_package
+from darkroom.model import write_package
+from darkroom.package import PackageInfo
 from darkroom.storage import Storage
 from training.config import TrainingConfig, load_config
 from training.kinds import kind_of

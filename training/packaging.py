@@ -14,7 +14,8 @@ from darkroom.calibration import Temperature, calibrated, fit_temperature, witho
 from darkroom.codedigest import code_digest
 from darkroom.contract import learner_state
 from darkroom.metrics import flat_metrics, predict_labels, score
-from darkroom.model import Model, PackageInfo, load_package, pack, write_package
+from darkroom.model import Model, load_package, write_package
+from darkroom.package import PackageInfo, pack
 from darkroom.storage import Storage
 from darkroom.thresholds import BalancedAccuracyAim, find_threshold
 from training.comparing.curves import pr_figure, reliability_figure, roc_figure
@@ -23,7 +24,7 @@ from training.config import TrainingConfig
 from training.data import Examples, read_examples, read_split
 from training.kinds import Fitted
 from training.reference import val_reference
-from training.shifts import shifted
+from training.shifts import rounds_of, shifted
 
 THREADS = 2
 log = logging.getLogger(__name__)
@@ -101,15 +102,18 @@ def assemble(
         input_shape=config.transform.shape,
         features=None if config.feature_set is None else config.feature_set.model_dump(mode="json"),
         features_hash=None if config.feature_set is None else config.feature_set.hash,
+        pyfunc=fitted.pyfunc,
     )
     model = load_package(lake, pack(info, fitted.graph, features=fitted.features), threads=THREADS)
     raw = model.predict(val.pixels)
-    seen, truth, groups = raw, val.truth, list(val.group)
+    seen, looks = raw, 1
     if config.choose_on == "val_and_shifts":
-        # Every image twice, as it is and as another machine might have delivered it.
-        seen = np.concatenate([raw, model.predict(shifted(val.pixels))])
-        truth, groups = np.tile(truth, 2), groups * 2
-    temperature = _temperature(config, truth, seen, groups)
+        # Images as they are count as much as all that other machines might have delivered.
+        rounds = rounds_of(len(val))
+        seen = np.concatenate([raw] * rounds + [model.predict(shifted(val.pixels, start)) for start in range(rounds)])
+        looks = 2 * rounds
+    truth = np.tile(val.truth, looks)
+    temperature = _temperature(config, truth, seen, list(val.group) * looks, looks)
     probabilities = calibrated(raw, temperature.value)
     notes = [f"Temperature {temperature.value:g}: {temperature.reason}."]
     threshold = None
@@ -132,10 +136,12 @@ def assemble(
     return Assembled(info, load_package(lake, packed, threads=THREADS), val, probabilities)
 
 
-def _temperature(config: TrainingConfig, truth: np.ndarray, raw: np.ndarray, groups: Sequence[str]) -> Temperature:
+def _temperature(
+    config: TrainingConfig, truth: np.ndarray, raw: np.ndarray, groups: Sequence[str], looks: int
+) -> Temperature:
     if config.calibration == "none":
         return Temperature(1.0, None, None, "the config asks for none")
-    return fit_temperature(truth, raw, groups)
+    return fit_temperature(truth, raw, groups, looks)
 
 
 def figures_of(

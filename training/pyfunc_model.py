@@ -1,13 +1,16 @@
 """The MLflow door to a model package: a table with a column of image bytes in, labels and probabilities out.
 
 MLflow runs this file when it loads the model (models from code). It needs the darkroom package, which is logged
-beside it, and no TensorFlow.
+beside it in one zip that Python imports from, and no TensorFlow.
 """
 
 from __future__ import annotations
 
+import sys
+from importlib.util import module_from_spec
 from pathlib import Path
 from typing import Any
+from zipimport import zipimporter
 
 import mlflow
 import numpy as np
@@ -25,6 +28,7 @@ class PackageModel(mlflow.pyfunc.PythonModel):
     """
 
     def load_context(self, context: Any) -> None:
+        _import_packed(context.artifacts["code"])
         from darkroom.model import load_package
         from darkroom.storage import open_storage
 
@@ -53,6 +57,13 @@ class PackageModel(mlflow.pyfunc.PythonModel):
             for at, label, score, shares in zip(positions, labels, scores, probabilities, strict=True):
                 rows[at] |= {"label": label, "score": float(score), "probabilities": [float(p) for p in shares]}
         return pd.DataFrame(rows, columns=["label", "score", "probabilities", "problem"], index=model_input.index)
+
+
+def _import_packed(path: str) -> None:
+    """Imports the package darkroom from a zip, unless this process has it already; its modules follow it there."""
+    if "darkroom" not in sys.modules and (spec := zipimporter(path).find_spec("darkroom")) and spec.loader:
+        sys.modules["darkroom"] = module_from_spec(spec)
+        spec.loader.exec_module(sys.modules["darkroom"])
 
 
 mlflow.models.set_model(PackageModel())

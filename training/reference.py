@@ -15,7 +15,8 @@ from darkroom.contract import TRAIN, VAL, images_table
 from darkroom.drift import Images, Projection, Reference, build_reference, choose_images, pixel_statistics
 from darkroom.drift.images import NUMBERS
 from darkroom.metrics import predict_labels
-from darkroom.model import Model, PackageInfo
+from darkroom.model import Model
+from darkroom.package import PackageInfo
 from darkroom.storage import Storage
 from darkroom.tables import Table
 from training.data import Examples, read_examples

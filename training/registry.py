@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import tempfile
 import warnings
+import zipfile
 from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
@@ -56,12 +57,21 @@ def log_package(lake: Storage, package: str, package_id: str) -> str:
         logged = mlflow.pyfunc.log_model(
             name="model",
             python_model=str(Path(__file__).with_name("pyfunc_model.py")),
-            artifacts={"package": str(local)},
-            code_paths=[str(package_folder("darkroom"))],
+            artifacts={"package": str(local), "code": str(_packed_code(Path(folder)))},
             signature=signature,
             pip_requirements=[f"{name}=={version(name)}" for name in REQUIREMENTS],
         )
     return str(logged.model_id)
+
+
+def _packed_code(folder: Path) -> Path:
+    """The darkroom package in one file: as code_paths, each of its many files would be an upload of its own."""
+    package = package_folder("darkroom")
+    target = folder / "darkroom.zip"
+    with zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED) as archive:
+        for path in sorted(package.rglob("*.py")):
+            archive.write(path, path.relative_to(package.parent))
+    return target
 
 
 def register(client: MlflowClient, model: str, run_id: str, model_id: str, tags: Mapping[str, str]) -> ModelVersion:

@@ -12,6 +12,7 @@ from collections.abc import Callable
 import cv2
 import numpy as np
 
+LOOKS = 4000  # shifted images that a choice looks at, where there are fewer than so many images
 Shift = Callable[[np.ndarray, np.random.Generator], np.ndarray]
 
 
@@ -63,11 +64,16 @@ SHIFTS: dict[str, Shift] = {
 }
 
 
-def shifted(pixels: np.ndarray, seed: int = 0) -> np.ndarray:
-    """uint8[N, H, W, C], each image under one of SHIFTS, in turn; the same for equal input."""
+def shifted(pixels: np.ndarray, start: int = 0) -> np.ndarray:
+    """uint8[N, H, W, C], each image under one of SHIFTS, in turn from number ``start``; the same for equal input."""
     changes = list(SHIFTS.values())
     found = np.empty_like(pixels)
     for number, image in enumerate(pixels):
-        rng = np.random.default_rng([seed, number])
-        found[number] = changes[number % len(changes)](image, rng).reshape(image.shape)
+        rng = np.random.default_rng([0, start, number])
+        found[number] = changes[(start + number) % len(changes)](image, rng).reshape(image.shape)
     return found
+
+
+def rounds_of(images: int) -> int:
+    """How many shifts each of so many images is looked at under: all where there are few images, else one or more."""
+    return max(1, min(len(SHIFTS), LOOKS // max(images, 1)))

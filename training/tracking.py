@@ -81,7 +81,8 @@ def open_experiment(client: MlflowClient, dataset: str) -> str:
     """The id of the dataset's experiment, made or restored where needed."""
     found = client.get_experiment_by_name(dataset)
     if found is None:
-        return str(client.create_experiment(dataset))
+        # Else MLflow's pages open as for language models, without the table of runs.
+        return str(client.create_experiment(dataset, tags={"mlflow.experimentKind": "custom_model_development"}))
     if found.lifecycle_stage == "deleted":
         client.restore_experiment(found.experiment_id)
     return str(found.experiment_id)

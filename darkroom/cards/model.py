@@ -9,9 +9,10 @@ from typing import Any
 from darkroom.cards.layout import Card, Section, owners_part
 from darkroom.html import number
 from darkroom.metrics import METRIC_NAMES
-from darkroom.model import PackageInfo
+from darkroom.package import PackageInfo
 from darkroom.storage import Storage
 
+_ELSEWHERE = "It learned elsewhere, from images that nobody here knows; some may be in the test split."
 METRICS = {"count": "images", **METRIC_NAMES}
 
 
@@ -111,6 +112,7 @@ def _sections(record: Mapping[str, Any]) -> list[Section]:
                 "Figures hold for images like those of the test split; other devices, places or years may differ.",
                 "Slices of few images are not judged, and groups that nobody named are not looked at.",
                 "It names one of its classes for any image, also for one that shows none of them.",
+                *([_ELSEWHERE] if about["pyfunc"] else []),
                 *(f"Not defined: {name}, {why}." for name, why in sorted(test.get("undefined", {}).items())),
             ],
         ),

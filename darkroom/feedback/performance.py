@@ -85,22 +85,22 @@ def true_labels(lake: Storage, dataset: str) -> dict[str, str]:
 def _of_package(
     lake: Storage, package: str, said: Mapping[str, Mapping[str, Any]], truth: Mapping[str, str]
 ) -> dict[str, Any]:
-    from darkroom.model import load_package
+    from darkroom.package import read_package
 
-    model = load_package(lake, package)
+    model = read_package(lake, package)
     splits = Table(lake, splits_table(model.info.dataset)).read(
         {"split_id": model.info.split_id}, columns=["content_id", "split"]
     )
     trained = set(splits.filter(pc.is_in(splits["split"], pa.array([TRAIN, VAL])))["content_id"].to_pylist())
     unseen = sorted(said.keys() - trained)
-    counting = [image_id for image_id in unseen if truth[image_id] in model.classes]
+    counting = [image_id for image_id in unseen if truth[image_id] in model.info.classes]
     layout = _layout(lake, model.info.dataset)
     groups = [describe(said[image_id]["path"], layout)[2] or image_id for image_id in counting]
     compared = compare_performance(
         model.reference,
         [truth[image_id] for image_id in counting],
         [said[image_id]["label"] for image_id in counting],
-        model.classes,
+        model.info.classes,
         groups,
     )
     return {

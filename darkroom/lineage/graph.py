@@ -12,6 +12,7 @@ KINDS = (
     "dataset version",
     "split",
     "examples",
+    "features",
     "run",
     "model version",
     "gate verdict",

@@ -14,7 +14,7 @@ from typing import Any
 from darkroom import champions, contract
 from darkroom.contract import TableSpec
 from darkroom.errors import MachineryError, ModelError
-from darkroom.model import MANIFEST
+from darkroom.package import MANIFEST
 from darkroom.settings import get_settings
 from darkroom.storage import Storage
 from darkroom.tables import Table

@@ -85,6 +85,14 @@ class Tracer:
         name, uri = f"{dataset} {transform_hash}", self._partition_uri(spec, partition)
         return self.graph.add(Node("examples", name, uri, facts, _run(metadata)), split)
 
+    def _features(self, dataset: str, transform_hash: str, feature_hash: str, examples: Node) -> Node:
+        spec = contract.features_table(dataset)
+        partition = {"transform_hash": transform_hash, "feature_hash": feature_hash}
+        metadata = self.records.commit(spec, partition) or {}
+        facts = metadata.get("fingerprint", {}).get("feature") or {}
+        name, uri = f"{dataset} {transform_hash} {feature_hash}", self._partition_uri(spec, partition)
+        return self.graph.add(Node("features", name, uri, facts, _run(metadata)), examples)
+
     def _trained_on(self, image: Node, rows: Sequence[tuple[str, Mapping[str, Any]]]) -> None:
         """From an image's manifest rows on to the models that it was used for, and to what they did."""
         for dataset, row in rows:
@@ -147,7 +155,7 @@ class Tracer:
         return self.graph.add(Node("model version", name, uri, {"package": package_id, **facts}, links), run)
 
     def _training(self, model: str, package_id: str, known: Mapping[str, Any]) -> Node:
-        """The run that made a package, from the examples of a split; the examples where no run is known."""
+        """The run that made a package, from a split's examples and their features; the examples where none is known."""
         split = self._split(known["dataset"], known["split_id"])
         examples = self._examples(known["dataset"], known["transform_hash"], split)
         receipt = next((one for one in self.records.trainings(model) if one["package_id"] == package_id), {})
@@ -159,7 +167,9 @@ class Tracer:
         links = _given({"Airflow run": receipt.get("airflow_run"), "MLflow run": receipt.get("mlflow_url")})
         folder = contract.training_reports(model, "receipts")
         uri = self.lake.uri(f"{folder}/{receipt['key']}.json" if receipt else folder)
-        return self.graph.add(Node("run", run_id, uri, facts, links), examples)
+        hashes = receipt.get("feature_hashes", ())
+        made = [self._features(known["dataset"], known["transform_hash"], one, examples) for one in hashes]
+        return self.graph.add(Node("run", run_id, uri, facts, links), examples, *made)
 
     def _verdict(self, verdict: Mapping[str, Any], made: Node) -> Node:
         folder, _, _ = verdict["path"].rpartition("/")

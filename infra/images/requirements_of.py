@@ -1,7 +1,7 @@
 """The part of requirements.lock that one image, or a laptop, needs, hashes and all.
 
-``python requirements_of.py airflow``, or ``spark``, ``mlflow``, ``wheel``, ``laptop``; or an extra of the project, such
-as ``kubernetes`` or ``openlineage``: what it needs and a laptop does without.
+``python requirements_of.py airflow``, or ``spark``, ``spark-training``, ``mlflow``, ``wheel``, ``laptop``; or an extra
+of the project, such as ``kubernetes`` or ``openlineage``: what it needs and a laptop does without.
 
 The lock file says for each package which others asked for it (``# via``), so the closure of a few names is found
 without a registry: every image gets the very versions and files that the laptop has. Standard library only, since it
@@ -18,8 +18,10 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parents[2]
 
-# Spark's drivers and workers decode, validate and train with MLlib. Airflow, TensorFlow and servers are not theirs.
-NOT_IN_SPARK = ("apache-airflow", "tensorflow", "tf2onnx", "asyncpg", "boto3", "psycopg2", "supervisor", "venv-pack")
+# Spark's drivers and workers decode, validate, and train with MLlib and scikit-learn. Airflow is not theirs.
+NOT_IN_SPARK = ("apache-airflow", "asyncpg", "boto3", "psycopg2", "supervisor", "venv-pack")
+# Theirs only where networks are trained on the cluster: half of the image.
+NETWORKS = ("tensorflow", "tf2onnx")
 # Extras that the Airflow image has and a laptop does without.
 LEFT_OUT = ("kubernetes", "openlineage")
 MLFLOW = ("mlflow", "psycopg2-binary", "boto3", "flask-wtf")
@@ -35,13 +37,15 @@ def roots(image: str, project: dict[str, Any]) -> set[str]:
         return direct | {_name(line) for line in extras["dev"]}
     if image in LEFT_OUT:
         return direct | {_name(line) for line in extras[image]}
-    if image == "spark":
+    if image == "spark-training":
         return {name for name in direct if not name.startswith(NOT_IN_SPARK)}
+    if image == "spark":
+        return roots("spark-training", project) - set(NETWORKS)
     if image == "mlflow":
         return set(MLFLOW)
     if image == "wheel":
         return {"setuptools"}
-    known = ", ".join(("airflow", "spark", "mlflow", "wheel", "laptop", *LEFT_OUT))
+    known = ", ".join(("airflow", "spark", "spark-training", "mlflow", "wheel", "laptop", *LEFT_OUT))
     raise SystemExit(f"requirements_of.py: {image!r} is no image. Expected one of {known}.")
 
 

@@ -49,9 +49,9 @@ class Local:
     )
 
     @property
-    def port_variables(self) -> dict[str, int]:
-        """The ports by the variables that move them."""
-        return {"AIRFLOW_PORT": self.airflow_port, "MLFLOW_PORT": self.mlflow_port}
+    def variables(self) -> dict[str, str]:
+        """What beside the settings decides how the services are started, by the variables that say so."""
+        return {"AIRFLOW_PORT": str(self.airflow_port), "MLFLOW_PORT": str(self.mlflow_port)}
 
     @property
     def airflow_home(self) -> Path:

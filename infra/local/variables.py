@@ -19,7 +19,7 @@ def _digests(local: Local) -> dict[str, str]:
     """A digest of each setting that services are started with; an empty one is as good as none."""
     given = {f"DARKROOM_{name.upper()}" for name in Settings.model_fields} - local.own_settings
     values = {name: value for name in given if (value := os.environ.get(name))}
-    values |= {name: str(port) for name, port in local.port_variables.items()}
+    values |= local.variables
     return {name: hashlib.sha256(f"{name}={value}".encode()).hexdigest() for name, value in values.items()}
 
 

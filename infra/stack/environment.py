@@ -12,7 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
+from darkroom.errors import InvalidRequest
 from infra.local.environment import ROOT, Local, credentials, local_from_environment, port_of, service_environment
+from infra.stack.shipping import LOCKS
 
 BUCKET = "darkroom"
 PORTS = {
@@ -36,10 +38,12 @@ class Stack(Local):
         "DARKROOM_S3_SECRET_KEY",
     }
     ports: dict[str, int] = dataclasses.field(default_factory=lambda: dict(PORTS))
+    spark_packages: str = "spark"  # what the workers are given: one of shipping.LOCKS
 
     @property
-    def port_variables(self) -> dict[str, int]:
-        return super().port_variables | {f"{name.upper()}_PORT": port for name, port in self.ports.items()}
+    def variables(self) -> dict[str, str]:
+        ports = {f"{name.upper()}_PORT": str(port) for name, port in self.ports.items()}
+        return super().variables | ports | {"SPARK_PACKAGES": self.spark_packages}
 
     @property
     def spark_home(self) -> Path:
@@ -65,10 +69,13 @@ class Stack(Local):
 
 
 def stack_from_environment() -> Stack:
-    """Reads DARKROOM_HOME, AIRFLOW_PORT, MLFLOW_PORT and <NAME>_PORT for each of PORTS."""
+    """Reads DARKROOM_HOME, AIRFLOW_PORT, MLFLOW_PORT, SPARK_PACKAGES, and <NAME>_PORT for each of PORTS."""
     local = local_from_environment()
     ports = {name: port_of(f"{name.upper()}_PORT", port) for name, port in PORTS.items()}
-    return Stack(local.home / "stack", local.airflow_port, local.mlflow_port, f"s3://{BUCKET}/lake", ports)
+    packages = os.environ.get("SPARK_PACKAGES") or "spark"
+    if packages not in LOCKS:
+        raise InvalidRequest(f"SPARK_PACKAGES={packages} is unknown. Expected one of: {', '.join(LOCKS)}.")
+    return Stack(local.home / "stack", local.airflow_port, local.mlflow_port, f"s3://{BUCKET}/lake", ports, packages)
 
 
 def lake_settings(stack: Stack) -> dict[str, str]:

@@ -55,7 +55,7 @@ def cluster_conf(stack: Stack) -> dict[str, str]:
 
 def driver_conf(stack: Stack) -> dict[str, str]:
     """Every job: the cluster's secret, and what its workers lack: an environment, the Python in it, and our code."""
-    packed, code = shipped()
+    packed, code = shipped(stack.spark_packages)
     return {
         "spark.authenticate": "true",
         "spark.authenticate.secret": credentials(stack)["spark_rpc"],

@@ -16,29 +16,44 @@ from darkroom.codedigest import PACKAGES, code_digest
 from infra.local.environment import ROOT
 from infra.local.services import CannotRun
 
-LEFT_OUT = ("*/tests/*", "*/pyarrow/include/*", "*/pyarrow/src/*", "*/pyarrow/libarrow_flight*")
+LEFT_OUT = (
+    "*/tests/*",
+    "*/pyarrow/include/*",
+    "*/pyarrow/src/*",
+    "*/pyarrow/libarrow_flight*",
+    "*/tensorflow/include/*",
+)
+KEPT = "*/mahotas/tests/*"  # mahotas imports its tests
 WORKER_PYTHON = ROOT / "infra" / "stack" / "worker_python.sh"
-LOCK = ROOT / "infra" / "stack" / "worker.lock"
+# By the value of SPARK_PACKAGES, which chooses the image of Spark's containers too: what the workers can fit.
+LOCKS = {
+    "spark": ROOT / "infra" / "stack" / "worker.lock",
+    "spark-training": ROOT / "infra" / "stack" / "worker-training.lock",
+}
 
 
-def shipped() -> tuple[Path, Path]:
-    """(packed environment, code): archives in the user's cache folder, named by what they hold; made when missing."""
+def shipped(packages: str) -> tuple[Path, Path]:
+    """(packed environment, code): archives in the user's cache folder, named by what they hold; made when missing.
+
+    ``packages`` is one of LOCKS.
+    """
+    lock_file = LOCKS[packages]
     folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "darkroom" / "workers"
     folder.mkdir(parents=True, exist_ok=True)
-    identity = f"{hashlib.sha256(LOCK.read_bytes()).hexdigest()[:16]}-py{platform.python_version()}"
+    identity = f"{hashlib.sha256(lock_file.read_bytes()).hexdigest()[:16]}-py{platform.python_version()}"
     # Not called .tar.gz: Spark would unpack it for every job, on the driver too.
     packed, code = folder / f"environment-{identity}.packed", folder / f"code-{code_digest()}.tar.gz"
     with (folder / ".lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not packed.exists():
-            _pack_environment(packed)
+            _pack_environment(packed, lock_file)
         if not code.exists():
             _pack_code(code)
     return packed, code
 
 
-def _pack_environment(target: Path) -> None:
-    """A fresh environment with just the worker's packages, of the hashes in worker.lock, packed by venv-pack."""
+def _pack_environment(target: Path, lock_file: Path) -> None:
+    """A fresh environment with just the worker's packages, of the hashes in the lock file, packed by venv-pack."""
     folder, partial = target.with_suffix(".building"), target.with_name(f".partial-{target.name}")
     shutil.rmtree(folder, ignore_errors=True)
     uv = str(Path(sys.executable).parent / "uv")
@@ -46,9 +61,10 @@ def _pack_environment(target: Path) -> None:
     try:
         _run([sys.executable, "-m", "venv", "--without-pip", str(folder)])
         # Copies: venv-pack takes files, and the cache's are shared.
-        _run([*python, "--link-mode", "copy", "--compile-bytecode", "--require-hashes", "-r", str(LOCK)])
+        _run([*python, "--link-mode", "copy", "--compile-bytecode", "--require-hashes", "-r", str(lock_file)])
         left_out = [part for pattern in LEFT_OUT for part in ("--exclude", pattern)]
         pack = [sys.executable, "-m", "venv_pack", "--quiet", "--force", "--compress-level", "1", *left_out]
+        pack += ["--include", KEPT]
         _run([*pack, "--prefix", str(folder), "--format", "tar.gz", "--output", str(partial)])
         partial.replace(target)
     finally:

@@ -62,6 +62,25 @@ def _examples(known: Known) -> list[str]:
     return [f"{contract.examples_table(dataset).path}/transform_hash={one}" for one in hashes] if dataset else []
 
 
+def _features(known: Known) -> list[str]:
+    """Those that a training reads by its plan, or those that the preprocess job made or found."""
+    pairs: list[tuple[str, str]] = []
+    if hashes := part(known, "feature_hashes"):
+        from darkroom.transform import ImageTransform
+
+        transform = ImageTransform.model_validate(part(known, "transform")).hash
+        pairs = [(transform, one) for one in hashes]
+    made = part(known, "feature_partitions") or []
+    pairs += [(one["transform_hash"], one["feature_hash"]) for one in made]
+    dataset = part(known, "dataset")
+    folder = contract.features_table(dataset).path if dataset else ""
+    return [f"{folder}/transform_hash={one}/feature_hash={two}" for one, two in pairs] if dataset else []
+
+
+def _read_by_training(known: Known) -> list[Any]:
+    return [_split(known), *_examples(known), *_features(known)]
+
+
 def _package(known: Known) -> str | None:
     return part(known, "package")
 
@@ -130,16 +149,19 @@ RULES: dict[str, Rule] = {
     "eda": lambda known: ([_images(known), _split(known)], [_page(known)]),
     "split": lambda known: ([_images(known), _parent(known)], [_split(known)]),
     "spark_apps.jobs.validate": lambda known: ([_images(known), _split(known)], [_page(known)]),
-    "spark_apps.jobs.preprocess": lambda known: ([_images(known), _split(known)], _examples(known)),
+    "spark_apps.jobs.preprocess": lambda known: (
+        [_images(known), _split(known)],
+        [*_examples(known), *_features(known)],
+    ),
     "publish": lambda known: ([_images(known), _split(known)], [_page(known)]),
     # train_model
     "plan": lambda known: ([_images(known), _split(known)], [_run(known, "parent_run_id")]),
     "configs_of": lambda known: (_each(_split, part(known, "tasks")), []),
     "train": lambda known: (
-        [_split(known["config"]), *_examples(known["config"])] if "config" in known else [],
+        _read_by_training(known["config"]) if "config" in known else [],
         [_package(known), _run(known)],
     ),
-    "training.jobs.train": lambda known: ([_split(known), *_examples(known)], [_package(known), _run(known)]),
+    "training.jobs.train": lambda known: (_read_by_training(known), [_package(known), _run(known)]),
     "evaluate": _evaluation,
     "gate": _judgement,
     "promote": _promotion,

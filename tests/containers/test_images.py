@@ -18,6 +18,7 @@ pytestmark = pytest.mark.containers
 
 ROOT = Path(__file__).resolve().parents[2]
 IMAGES = ("airflow", "spark", "mlflow")
+PARTS = (*IMAGES, "spark-training")
 LOCK = (ROOT / "requirements.lock").read_text()
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 SCRIPTS = sorted((ROOT / "infra" / "images").glob("*.sh"))
@@ -75,7 +76,7 @@ def it_pins_the_base_image_and_installs_by_hash(stages):
     assert not re.search(r"--build-arg \S*(SECRET|PASSWORD|KEY)", text)
 
 
-@pytest.mark.parametrize("image", IMAGES)
+@pytest.mark.parametrize("image", PARTS)
 def it_gives_an_image_everything_that_its_packages_ask_for(image):
     chosen = entries(select(image, LOCK, PROJECT))
     here = {one.metadata["Name"].lower().replace("_", "-").replace(".", "-"): one for one in metadata.distributions()}
@@ -95,7 +96,10 @@ def it_gives_an_image_everything_that_its_packages_ask_for(image):
 def it_keeps_what_an_image_does_not_run_out_of_it():
     spark, mlflow = (set(entries(select(image, LOCK, PROJECT))) for image in ("spark", "mlflow"))
     assert not {name for name in spark if name.startswith(("apache-airflow", "tensorflow"))}
-    assert {"pyspark", "onnxruntime", "deltalake", "great-expectations", "mlflow"} <= spark
+    assert {"pyspark", "onnxruntime", "deltalake", "great-expectations", "mlflow", "scikit-learn", "mahotas"} <= spark
+    training = set(entries(select("spark-training", LOCK, PROJECT)))
+    assert {"tensorflow", "tf2onnx"} | spark <= training
+    assert not {name for name in training if name.startswith("apache-airflow")}
     assert not {name for name in mlflow if name.startswith(("apache-airflow", "tensorflow", "pyspark"))}
     assert {"mlflow", "psycopg2-binary", "boto3", "flask-wtf"} <= mlflow
     airflow = set(entries(select("airflow", LOCK, PROJECT)))

@@ -45,7 +45,7 @@ def permissions(text):
 
 
 def it_opens_mlflow_to_roles_alone_and_alike_everywhere(tmp_path, monkeypatch, manifests):
-    monkeypatch.setattr("infra.stack.setup.shipped", lambda: ("packed", "code"))
+    monkeypatch.setattr("infra.stack.setup.shipped", lambda packages: ("packed", "code"))
     stack = Stack(tmp_path, 8080, 5500, "s3://darkroom/lake", dict(PORTS))
     write_configuration(stack)
     stacks = permissions((stack.home / "mlflow" / "auth.ini").read_text())

@@ -31,6 +31,20 @@ def lack(job: Job) -> None:
     import a_framework_that_is_not_there  # noqa: F401  # the import is what fails
 
 
+def _of_the_driver_alone() -> None:
+    import a_package_of_the_driver  # noqa: F401  # no worker has it
+
+
+class Unreadable:
+    """Work that no worker can unpickle."""
+
+    def __call__(self, job: Job) -> None:
+        raise AssertionError("it was read")
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _of_the_driver_alone, ()
+
+
 def meet(job: Job) -> dict[str, Any]:
     """What a team of workers agrees on."""
     team = job.team

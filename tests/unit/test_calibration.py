@@ -68,6 +68,17 @@ def it_counts_patients_and_not_images() -> None:
     assert fit_temperature(*again, groups).value == 1.0
 
 
+def it_learns_nothing_from_seeing_an_image_again() -> None:
+    truth, said = case(300, 3, 2.0)
+    names = [str(number) for number in range(300)]
+    again = fit_temperature(np.tile(truth, 5), np.tile(said, (5, 1)), names * 5, looks=5)
+    once = fit_temperature(truth, said, names)
+    assert again.value == pytest.approx(once.value, rel=1e-3)
+    assert again.loss_after == pytest.approx(once.loss_after, rel=1e-3)
+    few = fit_temperature(np.tile(truth[:19], 2), np.tile(said[:19], (2, 1)), looks=2)
+    assert "val has 19 images" in few.reason
+
+
 @pytest.mark.parametrize("temperature", [0.2, 1.0, 6.0])
 def it_knows_what_a_calibrated_model_said_before(temperature: float) -> None:
     truth, said = case(500, 3, 1.0)

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -51,12 +53,12 @@ def trained(lake: Storage, task: dict[str, Any], name: str, graph: bytes, **opti
 
 
 @pytest.fixture(scope="module")
-def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Any]]:
+def world(empty_store: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Any]]:
     """A lake with lamps, three models of falling quality, a champion, and their evaluation."""
     folder = tmp_path_factory.mktemp("comparison")
     patch = pytest.MonkeyPatch()
     patch.chdir(folder)
-    patch.setenv("DARKROOM_MLFLOW_TRACKING_URI", f"sqlite:///{folder / 'mlflow.db'}")
+    patch.setenv("DARKROOM_MLFLOW_TRACKING_URI", f"sqlite:///{shutil.copy(empty_store, folder)}")
     get_settings.cache_clear()
     lake = open_storage(str(folder / "lake"))
     request = write_dataset(lake, "lamps", [TRANSFORM], train=60, other=120)
@@ -104,6 +106,13 @@ def it_says_which_config_won_everywhere(world: dict[str, Any], report: dict[str,
     assert parent.data.tags["darkroom.comparison"] == told
     assert parent.data.tags["mlflow.note.content"].startswith(told)
     assert world["evaluation"]["sentence"] == told
+    experiment = tracking.open_client().get_experiment(parent.info.experiment_id)
+    view = json.loads(experiment.tags["mlflow.sharedViewState.darkroom"])
+    logged = tracking.open_client().get_run(world["results"][0]["run_id"]).data.metrics
+    shown = {name.split("`")[1] for name in view["selectedColumns"] if name.startswith("metrics.")}
+    assert {f"val_{METRIC}", f"test_{METRIC}_low"} <= shown
+    assert shown <= {*logged, f"val_{METRIC}"}  # which the fit logs
+    assert "viewStateShareKey=darkroom" in parent.data.tags["mlflow.note.content"]
     json.dumps(world["evaluation"], allow_nan=False)
     assert len(json.dumps(world["evaluation"]["test"])) < 10_000  # goes through XCom
 

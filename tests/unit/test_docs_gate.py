@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -19,9 +20,9 @@ pytestmark = pytest.mark.unit
 
 
 @pytest.fixture
-def address(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+def address(empty_store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     """An MLflow store in SQLite."""
-    found = f"sqlite:///{tmp_path / 'mlflow.db'}"
+    found = f"sqlite:///{shutil.copy(empty_store, tmp_path)}"
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("DARKROOM_MLFLOW_TRACKING_URI", found)
     get_settings.cache_clear()

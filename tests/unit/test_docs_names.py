@@ -16,8 +16,8 @@ ROOT = Path(__file__).resolve().parents[2]
 PAGES = [ROOT / "README.md", ROOT / "DECISIONS.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md"))]
 MAKEFILE = (ROOT / "Makefile").read_text()
 TARGETS = {name for names in re.findall(r"^([a-z0-9 -]+):", MAKEFILE, re.MULTILINE) for name in names.split()}
-# Read where there are no settings: by make, by the tests, by setup, by a worker before its Python, with a commit.
-NOT_SETTINGS = {"DARKROOM_RUN", "DARKROOM_REQUIRE_SERVERS", "DARKROOM_CONTAINERS", "DARKROOM_ENVIRONMENTS"}
+# Read where there are no settings: by make, by the tests, by setup, with a commit.
+NOT_SETTINGS = {"DARKROOM_RUN", "DARKROOM_REQUIRE_SERVERS", "DARKROOM_CONTAINERS"}
 
 
 @pytest.fixture(params=PAGES, ids=[page.name for page in PAGES])

@@ -18,7 +18,8 @@ from darkroom.decode import ImageFile
 from darkroom.drift import Projection, check_rows, images_of_rows
 from darkroom.errors import ModelError
 from darkroom.imagestats import measure
-from darkroom.model import load_package, pack, write_package
+from darkroom.model import load_package, write_package
+from darkroom.package import pack
 from darkroom.storage import Storage
 from darkroom.tables import Table
 from spark_apps.predict import classify_files

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from darkroom.explanations import activation_heat, occlusion_heat, overlay
-from darkroom.model import load_package, pack
+from darkroom.model import load_package
+from darkroom.package import pack
 from darkroom.storage import Storage
 from tests.packages import CLASSES, TRANSFORM, bright_or_dark, package_info
 from training.comparing.explained import explain, sample

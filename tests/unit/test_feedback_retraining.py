@@ -6,7 +6,9 @@ Dim squares were labelled DARK, and the first model learns so. Feedback says tha
 from __future__ import annotations
 
 import hashlib
+import shutil
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -89,19 +91,20 @@ def champion(lake: Storage) -> Champion:
 
 
 @pytest.fixture(scope="module")
-def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Any]]:
+def world(empty_store: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Any]]:
     """A first champion; then feedback on every dim square of the dataset and on new ones; then a second training."""
     folder = tmp_path_factory.mktemp("retraining")
     patch = pytest.MonkeyPatch()
     patch.chdir(folder)
     patch.setenv("DARKROOM_LAKE", str(folder / "lake"))
-    patch.setenv("DARKROOM_MLFLOW_TRACKING_URI", f"sqlite:///{folder / 'mlflow.db'}")
+    patch.setenv("DARKROOM_MLFLOW_TRACKING_URI", f"sqlite:///{shutil.copy(empty_store, folder)}")
     patch.setenv("DARKROOM_TRAIN_CONFIGS", '["means"]')
     get_settings.cache_clear()
     (folder / "configs").mkdir()
     (folder / "configs" / "means.yaml").write_text(MEANS)
     patch.setattr(config, "CONFIG_FOLDER", folder / "configs")
     patch.setattr(mllib_logistic_regression, "fit", between_means)
+    patch.setattr(mllib_logistic_regression, "RUNS_IN", "python")
     lake = open_storage(str(folder / "lake"))
 
     known = squares(240, seed=0)

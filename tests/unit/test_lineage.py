@@ -6,17 +6,19 @@ import json
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pytest
 
 from darkroom import champions
 from darkroom.cli import main
-from darkroom.contract import images_table, predictions_table
+from darkroom.contract import features_table, images_table, predictions_table, training_reports
 from darkroom.errors import InvalidRequest, MachineryError
 from darkroom.lineage import Graph, lineage
 from darkroom.storage import Storage, open_storage
 from darkroom.tables import Table
 from darkroom.tables.search import find_rows
 from darkroom.writer import RUN_VARIABLE
+from tests.packages import TRANSFORM
 from tests.suites.lineages import AIRFLOW, MODEL, NOON, classify, trained_rows, whole_chain
 
 pytestmark = pytest.mark.unit
@@ -68,6 +70,25 @@ def it_follows_a_training_image_to_every_prediction_of_the_models_that_saw_it(
     assert split.uri == lake.uri(f"tables/{MODEL}/splits/split_id=s1")
     named = {node.name for node in found.nodes.values()}
     assert {f"{MODEL}@1", f"{MODEL}@2", f"{MODEL} v1 {row['path']}", DAY} <= named
+
+
+def it_names_the_features_that_a_model_was_trained_on(lake: Storage, chain: dict[str, Any]) -> None:
+    receipt = f"{training_reports(MODEL, 'receipts')}/k2.json"
+    lake.write(receipt, json.dumps(json.loads(lake.read(receipt)) | {"feature_hashes": ["f1", "f2"]}).encode())
+    spec = features_table(MODEL)
+    rows = {"content_id": [chain["content_ids"][0]], "values": [b"1234"], "reason": [None]}
+    partition = {"transform_hash": TRANSFORM.hash, "feature_hash": "f1"}
+    whole = pa.table(rows | {name: [value] for name, value in partition.items()}).select(spec.schema.names)
+    noted = {"fingerprint": {"feature": {"kind": "hog", "cell": 8}}}
+    Table(lake, spec).commit(partition, whole.cast(spec.schema), noted)
+    found = lineage(lake, f"{MODEL}@2")
+    first, second = [node for node in found.in_order() if node.kind == "features"]
+    assert first.facts == {"kind": "hog", "cell": 8}
+    assert first.links["Airflow run"] == AIRFLOW.format(dag="any", run="1")
+    assert first.uri == lake.uri(f"tables/{MODEL}/features/transform_hash={TRANSFORM.hash}/feature_hash=f1")
+    assert (second.name, second.facts) == (f"{MODEL} {TRANSFORM.hash} f2", {})  # its rows are gone
+    assert {("examples", "features"), ("features", "run"), ("examples", "run")} <= arrows(found)
+    assert "features" not in kinds(lineage(lake, f"{MODEL}@1"))
 
 
 def it_follows_a_prediction_back_to_the_data(lake: Storage, chain: dict[str, Any]) -> None:

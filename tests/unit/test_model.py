@@ -14,7 +14,8 @@ from onnx import TensorProto, helper
 
 from darkroom.errors import ModelError
 from darkroom.features import Feature
-from darkroom.model import FEATURES, GRAPH, MANIFEST, load_package, pack, write_package
+from darkroom.model import load_package, write_package
+from darkroom.package import FEATURES, GRAPH, MANIFEST, pack
 from darkroom.storage import Storage
 from tests.packages import TRANSFORM, bright_or_dark, on_features, package_info, png
 from training.classical.linear_graph import linear_graph

@@ -54,6 +54,30 @@ def rules():
             [f"tables/lamps/examples/transform_hash={ImageTransform.model_validate(SMALL).hash}"],
         ),
         (
+            "spark_apps.jobs.preprocess",
+            {
+                "dataset": "lamps",
+                "version": "v1",
+                "split_id": "s1",
+                "transforms": [],
+                "features": [{"transform": SMALL}],
+            },
+            {"feature_partitions": [{"transform_hash": "t1", "feature_hash": "f1", "added": 3}]},
+            ["tables/lamps/images/version=v1", "tables/lamps/splits/split_id=s1"],
+            ["tables/lamps/features/transform_hash=t1/feature_hash=f1"],
+        ),
+        (
+            "training.jobs.train",
+            {"dataset": "lamps", "split_id": "s1", "transform": SMALL, "feature_hashes": ["f1"]},
+            {"package": "packages/lamps/a.zip"},
+            [
+                "tables/lamps/splits/split_id=s1",
+                f"tables/lamps/examples/transform_hash={ImageTransform.model_validate(SMALL).hash}",
+                f"tables/lamps/features/transform_hash={ImageTransform.model_validate(SMALL).hash}/feature_hash=f1",
+            ],
+            ["packages/lamps/a.zip"],
+        ),
+        (
             "spark_apps.jobs.predict",
             {"model": "lamps", "feed": "ward", "dt": "2026-03-01", "champion": {"package": "packages/lamps/a.zip"}},
             {"page": "reports/p.html"},

@@ -140,7 +140,7 @@ def it_does_only_what_is_missing(
     monkeypatch.setattr("spark_apps.jobs.preprocess.open_lake", lambda: lake)
     again = make(request)
     assert again["changed"] is False
-    assert [(one["kind"], one["added"], one["existing"]) for one in again["features"]] == [
+    assert [(one["kind"], one["added"], one["existing"]) for one in again["feature_partitions"]] == [
         ("hog", 0, count),
         ("sift", 0, count),
         ("color_histogram", 0, count),
@@ -161,7 +161,7 @@ def it_adds_what_a_grown_dataset_brings_and_lets_one_of_two_racing_runs_win(
     slow = plan_preprocessing(lake, grown)
     added = preprocess(spark, plan_preprocessing(lake, grown))
     assert added["changed"] is True
-    assert [(one["added"], one["existing"]) for one in added["features"]] == [(1, count)] * 3
+    assert [(one["added"], one["existing"]) for one in added["feature_partitions"]] == [(1, count)] * 3
     assert rows_of(lake, SMALL, 0, SHAPES).num_rows == count + 1
     with pytest.raises(CommitConflict):
         preprocess(spark, slow)

@@ -14,7 +14,7 @@ from darkroom.contract import prediction_reports, predictions_table
 from darkroom.tables import Table
 from tests.packages import champion_of, png
 
-pytestmark = [pytest.mark.unit, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.unit, pytest.mark.timeout(600), pytest.mark.usefixtures("laptop_spark")]
 
 ROOT = Path(__file__).parents[2]
 DAY = "2026-01-02"
@@ -25,10 +25,9 @@ def start(lake, request, folder, ready, awaited):
     folder.mkdir()
     command = [sys.executable, "-m", "tests.suites.meeting", str(ready), str(awaited)]
     command += ["--request", json.dumps(request), "--outcome", str(folder)]
-    quick = {"JAVA_TOOL_OPTIONS": "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC"}
     with (folder / "log").open("wb") as log:
         return subprocess.Popen(
-            command, cwd=ROOT, env=os.environ | quick | {"DARKROOM_LAKE": lake.root}, stdout=log, stderr=log
+            command, cwd=ROOT, env=os.environ | {"DARKROOM_LAKE": lake.root}, stdout=log, stderr=log
         )
 
 

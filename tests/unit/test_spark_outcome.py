@@ -125,6 +125,19 @@ def it_configures_sessions_for_images_and_hashes() -> None:
     assert not {"spark.ui.enabled", "spark.driver.host", "spark.executorEnv.PYTHONPATH"} & cluster.keys()
 
 
+def it_tells_workers_which_models_with_code_of_their_own_may_run(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    assert not [name for name in session_conf(local=False, submitted=True) if "ALLOWED_MODELS" in name]
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("DARKROOM_ALLOWED_MODELS", "allowed.yaml")
+    get_settings.cache_clear()
+    conf = session_conf(local=False, submitted=True)
+    get_settings.cache_clear()
+    assert conf["spark.executorEnv.DARKROOM_ALLOWED_MODELS"] == str(tmp_path / "allowed.yaml")
+    assert conf["spark.executorEnv.DARKROOM_PYFUNC_SECONDS"] == "120.0"
+
+
 def it_gives_training_the_settings_of_every_other_job(monkeypatch: pytest.MonkeyPatch) -> None:
     from pyspark.sql import SparkSession
 

@@ -76,7 +76,7 @@ def it_does_only_what_is_missing(spark: SparkSession, lake: Storage, version: st
     again = run(spark, lake, request_for(version, SMALL))
     assert again == {
         "transforms": [{"transform_hash": SMALL.hash, "added": 0, "existing": count}],
-        "features": [],
+        "feature_partitions": [],
         "changed": False,
     }
     assert len(Table(lake, examples_table(DATASET)).history()) == commits

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 import subprocess
 from pathlib import Path
@@ -11,6 +12,7 @@ import pyarrow as pa
 import pytest
 
 from darkroom.contract import splits_table
+from darkroom.errors import InvalidRequest
 from darkroom.storage import open_storage
 from darkroom.tables import Table
 from infra.local.environment import credentials
@@ -19,7 +21,15 @@ from infra.local.variables import differing_variables, record_variables
 from infra.stack import machine
 from infra.stack.accounts import accounts
 from infra.stack.compare import compare
-from infra.stack.environment import PORTS, Stack, airflow_environment, lake_settings, spark_environment
+from infra.stack.environment import (
+    PORTS,
+    Stack,
+    airflow_environment,
+    lake_settings,
+    spark_environment,
+    stack_from_environment,
+)
+from infra.stack.shipping import LOCKS
 from infra.stack.supervision import ended, status_lines, supervisor_conf
 
 pytestmark = pytest.mark.unit
@@ -134,9 +144,30 @@ def it_ships_the_versions_of_the_lock_file():
     def pins(path):
         return set(re.findall(r"^([a-z0-9-]+==[^ \\]+)", path.read_text(), re.MULTILINE))
 
-    shipped = pins(ROOT / "infra/stack/worker.lock")
-    assert len(shipped) > 20
-    assert shipped - pins(ROOT / "requirements.lock") == set()
+    plain, training = (pins(LOCKS[packages]) for packages in ("spark", "spark-training"))
+    assert len(plain) > 20
+    assert plain < training
+    assert training - pins(ROOT / "requirements.lock") == set()
+
+
+def it_ships_what_features_and_heads_import_and_a_network_only_where_it_is_asked_for():
+    names = {packages: set(re.findall(r"^([a-z0-9-]+)==", path.read_text(), re.M)) for packages, path in LOCKS.items()}
+    assert {"scikit-image", "scikit-learn", "mahotas", "opencv-python-headless"} <= names["spark"]
+    assert {"tensorflow", "tf2onnx"} == {"tensorflow", "tf2onnx"} & (names["spark-training"] - names["spark"])
+
+
+def it_refuses_a_choice_of_workers_that_there_is_not(monkeypatch):
+    monkeypatch.setenv("SPARK_PACKAGES", "everything")
+    with pytest.raises(InvalidRequest, match=r"^SPARK_PACKAGES=everything is unknown. Expected one of: spark, "):
+        stack_from_environment()
+
+
+def it_tells_workers_of_another_choice(stack, monkeypatch):
+    for name in lake_settings(stack):
+        monkeypatch.delenv(name, raising=False)
+    (stack.home / "run").mkdir(parents=True)
+    record_variables(stack)
+    assert differing_variables(dataclasses.replace(stack, spark_packages="spark-training")) == ["SPARK_PACKAGES"]
 
 
 @pytest.mark.parametrize(("name", "role"), [("Eve Adams", "viewer"), ("admin", "viewer"), ("eve", "owner"), ("", "")])

@@ -14,7 +14,7 @@ from darkroom.contract import splits_table
 from darkroom.errors import DataError, InvalidRequest
 from darkroom.tables import Table
 from tests.kinds import FITTED
-from tests.suites.training import World, empty_store, world
+from tests.suites.training import World, world
 from training import flow, tracking
 from training.config import parse_config
 from training.data import read_split
@@ -22,7 +22,7 @@ from training.experiments.crossval import over_folds
 
 pytestmark = pytest.mark.unit
 
-__all__ = ["empty_store", "world"]  # fixtures
+__all__ = ["world"]  # a fixture
 
 
 def runs_below(run_id: str) -> list[Any]:

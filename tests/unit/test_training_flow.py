@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
+import subprocess
+import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,12 +22,12 @@ from darkroom.model import load_package
 from darkroom.settings import get_settings
 from darkroom.storage import Storage, open_storage
 from darkroom.transform import ImageTransform
-from tests.packages import write_dataset, write_features
+from tests.packages import CLASSES, write_dataset, write_features
 from training import config, flow, registry, tracking
 from training.data import read_examples, read_split
 from training.deciding.promotion import promote_challenger
 
-pytestmark = pytest.mark.unit
+pytestmark = [pytest.mark.unit, pytest.mark.usefixtures("laptop_spark")]
 
 CNN = """
 kind: small_cnn
@@ -35,23 +40,34 @@ LINEAR = """
 kind: mllib_logistic_regression
 transform: {width: 16, height: 16}
 regularization: [0.01, 0.1]
+max_iterations: 20
 """
 HEAD = """
 kind: svm
 transform: {width: 24, height: 24}
 features: [{kind: pixels, side: 4}]
 """
+ELSEWHERE = """
+import sys
+sys.meta_path = [one for one in sys.meta_path if "editable" not in str(one)]
+sys.path = [one for one in sys.path if "site-packages" in one or "lib/python" in one]
+import mlflow, pandas
+door = mlflow.pyfunc.load_model(sys.argv[1])
+answer = door.predict(pandas.DataFrame({"image": [open(sys.argv[2], "rb").read()]}))
+import darkroom
+print(darkroom.__file__, answer["label"][0])
+"""
 TRANSFORMS = [ImageTransform(width=24, height=24), ImageTransform(width=16, height=16)]
 
 
 @pytest.fixture(scope="module")
-def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Any]]:
+def world(empty_store: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Any]]:
     """A lake with a dataset, an MLflow store in SQLite, two small configs, and one complete training."""
     folder = tmp_path_factory.mktemp("training")
     patch = pytest.MonkeyPatch()
     patch.chdir(folder)
     patch.setenv("DARKROOM_LAKE", str(folder / "lake"))
-    patch.setenv("DARKROOM_MLFLOW_TRACKING_URI", f"sqlite:///{folder / 'mlflow.db'}")
+    patch.setenv("DARKROOM_MLFLOW_TRACKING_URI", f"sqlite:///{shutil.copy(empty_store, folder)}")
     patch.setenv("DARKROOM_TRAIN_CONFIGS", '["cnn", "linear", "head"]')
     get_settings.cache_clear()
     (folder / "configs").mkdir()
@@ -167,6 +183,19 @@ def it_predicts_the_same_from_every_door(world: dict[str, Any]) -> None:
     assert client.get_registered_model("lamps")
 
 
+def it_brings_its_own_code_to_another_environment(world: dict[str, Any], tmp_path: Path) -> None:
+    result = world["results"][-1]
+    place = Path(tracking.open_client().get_logged_model(result["model_id"]).artifact_location)
+    assert len([path for path in place.rglob("*") if path.is_file()]) < 12  # each is an upload of its own
+    image = next(iter(world["lake"].list("raw/lamps"))).path
+    command = [sys.executable, "-c", ELSEWHERE, str(place), str(world["lake"].uri(image))]
+    kept = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    done = subprocess.run(command, cwd=tmp_path, env=kept, capture_output=True, text=True, check=True)
+    code, label = done.stdout.splitlines()[-1].split()
+    assert "darkroom.zip" in code
+    assert label in CLASSES
+
+
 def it_does_nothing_a_second_time(world: dict[str, Any]) -> None:
     lake, client = world["lake"], tracking.open_client()
     experiment = client.get_experiment_by_name("lamps").experiment_id
@@ -191,6 +220,7 @@ def it_trains_again_with_another_seed_and_compares_with_the_champion(world: dict
             promote_challenger(lake, {**world["verdict"], "champion_package_id": None}, champions_now())
 
 
+@pytest.mark.usefixtures("spark")  # which goes on where another training would start one anew
 def it_does_not_bring_a_withdrawn_champion_back(world: dict[str, Any]) -> None:
     lake, request = world["lake"], {**world["request"], "model": "recalled", "configs": ["linear"]}
     first = train_all(lake, request)

@@ -11,7 +11,8 @@ import pytest
 
 from darkroom.contract import splits_table
 from darkroom.errors import DataError
-from darkroom.model import load_package, pack
+from darkroom.model import load_package
+from darkroom.package import pack
 from darkroom.storage import Storage, open_storage
 from darkroom.tables import Table
 from tests.packages import CLASSES, TRANSFORM, package_info, write_dataset, write_features

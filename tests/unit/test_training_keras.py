@@ -12,7 +12,8 @@ import pytest
 
 from darkroom.errors import DataError
 from darkroom.explanations import activation_heat
-from darkroom.model import load_package, pack
+from darkroom.model import load_package
+from darkroom.package import pack
 from darkroom.storage import Storage
 from darkroom.transform import ImageTransform
 from tests.packages import CLASSES, package_info
@@ -168,6 +169,10 @@ def it_changes_images_only_as_far_as_it_is_told() -> None:
     for before, after in zip(data, flipped, strict=True):
         assert (after == before).all() or (after == before[:, ::-1]).all()
     assert any((after == before[:, ::-1]).all() for before, after in zip(data, flipped, strict=True))
+    noise = np.random.default_rng(1).integers(0, 255, data.shape).astype(np.uint8)
+    moved = AugmentationOptions(flip=False, rotation=0, shift=0.2, zoom=0, brightness=0, contrast=0)
+    for before, after in zip(noise, augment_batch(noise, random_changes(moved, 20, SMALL.shape, rng)), strict=True):
+        assert set(after.ravel().tolist()) <= set(before.ravel().tolist())  # shifted by whole pixels: no value between
     much = augment_batch(data, random_changes(AugmentationOptions(), 20, SMALL.shape, rng))
     assert much.dtype == np.uint8
     assert (much != data).any()

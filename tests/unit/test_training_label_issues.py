@@ -12,13 +12,13 @@ import pytest
 
 from darkroom.contract import splits_table
 from darkroom.tables import Table
-from tests.suites.training import World, empty_store, world
+from tests.suites.training import World, world
 from training import tracking
 from training.experiments.label_issues import find_label_issues, issues_csv, issues_page
 
 pytestmark = pytest.mark.unit
 
-__all__ = ["empty_store", "world"]  # fixtures
+__all__ = ["world"]  # a fixture
 TASK = {"dataset": "lamps", "name": "mean", "split_id": "s1"}
 
 

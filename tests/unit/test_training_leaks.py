@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pyarrow as pa
 import pytest
 
 from darkroom.errors import DataError
@@ -10,13 +11,13 @@ from tests.kinds import FITTED
 from tests.packages import png
 from tests.suites.feedback import DATASET
 from tests.suites.prepared import fetched, prepare
-from tests.suites.training import World, empty_store, world
+from tests.suites.training import World, world
 from training import flow, tracking
-from training.comparing.leaks import read_given_split
+from training.comparing.leaks import read_given_split, right_of
 
 pytestmark = pytest.mark.unit
 
-__all__ = ["empty_store", "world"]  # fixtures
+__all__ = ["world"]  # a fixture
 
 
 def images(parts: tuple[str, ...] = ("train/", "test/")) -> list[tuple[str, bytes]]:
@@ -50,6 +51,21 @@ def it_puts_every_image_where_the_source_put_it(lake: Storage) -> None:
     assert table == read_given_split(lake, DATASET, request["version"], request["split_id"])[0]
 
 
+def it_tells_right_answers_of_images_that_leak_from_others(lake: Storage) -> None:
+    request = prepare(lake, fetched(lake, images()))["request"]
+    table, _ = read_given_split(lake, DATASET, request["version"], request["split_id"])
+    rows = table.to_pandas()
+    test, seen = rows[rows["split"] == "test"], set(rows[rows["split"] != "test"]["content_id"])
+    patients = set(rows[rows["split"] != "test"]["group"])
+    leak = test["content_id"].isin(seen) | test["group"].isin(patients)
+    predicted = test["label"].where(leak, "NEITHER")
+    columns = {"content_id": test["content_id"], "truth": test["label"], "predicted": predicted}
+    assert right_of(table, pa.table({name: list(values) for name, values in columns.items()})) == {
+        "leak": 1.0,
+        "others": 0.0,
+    }
+
+
 def it_says_that_no_test_split_was_given(lake: Storage) -> None:
     prepared = prepare(lake, fetched(lake, images(("",))))
     request = prepared["request"]
@@ -69,6 +85,9 @@ def it_is_measured_once_and_shown_beside_the_split_without_leaks(world: World) -
         assert result["package_id"] == evaluation["challenger"]["package_id"]
         assert result["given"]["leaks"] == {"images": 40, "identical": 0, "near": 0, "groups": 0}
         assert result["given"]["metrics"]["balanced_accuracy"] > 0.95
+        right = result["given"]["right"]
+        assert right["leak"] is None
+        assert right["others"] == pytest.approx(result["given"]["metrics"]["accuracy"])
     logged = tracking.open_client().get_run(result["run_id"]).data.metrics
     assert logged["given_test_balanced_accuracy"] == result["given"]["metrics"]["balanced_accuracy"]
     page = flow.evaluate(world.lake, {"plan": plan, "results": [result]})["page"]

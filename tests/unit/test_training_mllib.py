@@ -10,7 +10,8 @@ import pytest
 
 from darkroom.contract import examples_table, splits_table
 from darkroom.errors import DataError
-from darkroom.model import load_package, pack
+from darkroom.model import load_package
+from darkroom.package import pack
 from darkroom.storage import Storage
 from darkroom.tables import Table
 from darkroom.transform import ImageTransform
@@ -190,12 +191,14 @@ def it_refuses_a_split_without_examples(spark: Any, lake: Storage) -> None:
 
 def it_turns_bytes_into_floats_without_looking_at_rows() -> None:
     pixels = [bytes([0, 51, 255]), bytes([255, 0, 102]), bytes([1, 2, 3])]
-    batch = pa.record_batch({"content_id": ["a", "b", "c"], "pixels": pa.array(pixels, pa.binary())})
+    told = {"truth": [0.0, 1.0, 0.0], "weight": [1.0, 2.0, 0.5]}
+    batch = pa.record_batch({"content_id": ["a", "b", "c"], "pixels": pa.array(pixels, pa.binary()), **told})
     for part in (batch, batch.slice(1, 2)):
         found = next(_to_floats(iter([part])))
         expected = [[value / 255 for value in row] for row in part["pixels"].to_pylist()]
         np.testing.assert_allclose(found["pixels"].to_pylist(), expected, rtol=1e-6)
-        assert found["content_id"].to_pylist() == part["content_id"].to_pylist()
+        for name in ("content_id", "truth", "weight"):
+            assert found[name].to_pylist() == part[name].to_pylist()
     assert list(_to_floats(iter([batch.slice(0, 0)]))) == []
 
 

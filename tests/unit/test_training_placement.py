@@ -68,6 +68,11 @@ def it_says_what_the_workers_lack(spark: Any, lake: Storage) -> None:
         list(Cluster(spark.sparkContext, 1).run(iter(units(lake, suite.lack))))
 
 
+def it_says_so_where_the_work_itself_cannot_be_read(spark: Any, lake: Storage) -> None:
+    with pytest.raises(InvalidRequest, match=r"no module 'a_package_of_the_driver'.*SPARK_PACKAGES=spark-training"):
+        list(Cluster(spark.sparkContext, 1).run(iter(units(lake, suite.Unreadable()))))
+
+
 def it_lets_a_team_share_and_agree(spark: Any, lake: Storage) -> None:
     ((_, found),) = Cluster(spark.sparkContext, 2).run(iter(units(lake, suite.meet)))
     assert (found["rank"], found["size"]) == (0, 2)

@@ -7,12 +7,12 @@ from typing import Any
 import pytest
 
 from darkroom.errors import DataError, InvalidRequest
-from tests.suites.training import World, empty_store, world
+from tests.suites.training import World, world
 from training import flow
 
 pytestmark = pytest.mark.unit
 
-__all__ = ["empty_store", "world"]  # fixtures
+__all__ = ["world"]  # a fixture
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,8 @@ import onnxruntime
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from darkroom.model import load_package, pack
+from darkroom.model import load_package
+from darkroom.package import pack
 from darkroom.storage import Storage
 from tests.packages import package_info
 from training.data import Examples

@@ -10,7 +10,7 @@ import pytest
 from darkroom.errors import DataError, InvalidRequest, MachineryError
 from darkroom.model import load_package
 from tests.kinds import FITTED
-from tests.suites.training import World, empty_store, world
+from tests.suites.training import World, world
 from training import flow, tracking
 from training.config import load_config, parse_config
 from training.experiments.search import COMPLETE, PRUNED, propose, stopper
@@ -18,7 +18,7 @@ from training.experiments.space import distributions, from_optuna, to_optuna, wi
 
 pytestmark = pytest.mark.unit
 
-__all__ = ["empty_store", "world"]  # fixtures
+__all__ = ["world"]  # a fixture
 SEARCH = """
 sharpness: 0.02
 calibration: none

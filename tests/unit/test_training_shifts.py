@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from training.shifts import SHIFTS, shifted
+from training.shifts import SHIFTS, rounds_of, shifted
 
 pytestmark = pytest.mark.unit
 
@@ -39,3 +39,10 @@ def it_shifts_in_turn_and_repeatably() -> None:
     np.testing.assert_array_equal(found, shifted(pixels))
     assert len({image.tobytes() for image in found[: len(SHIFTS)]}) == len(SHIFTS)
     assert shifted(pixels[:0]).shape == (0, 32, 32, 1)
+
+
+def it_looks_at_few_images_under_every_shift_and_at_many_under_one() -> None:
+    assert [rounds_of(images) for images in (0, 1, 300, 1000, 50_000)] == [len(SHIFTS), len(SHIFTS), len(SHIFTS), 4, 1]
+    pixels = np.stack([disc(32, 1)] * 2)
+    seen = [shifted(pixels, start)[0].tobytes() for start in range(len(SHIFTS))]
+    assert len(set(seen)) == len(SHIFTS)

@@ -12,13 +12,13 @@ import pytest
 
 from darkroom.errors import MachineryError
 from darkroom.model import load_package
-from tests.suites.training import World, empty_store, world
+from tests.suites.training import World, world
 from training import flow, tracking
 from training.networks.team import ALONE, Team, averaging
 
 pytestmark = pytest.mark.unit
 
-__all__ = ["empty_store", "world"]  # fixtures
+__all__ = ["world"]  # a fixture
 
 CNN = """
 kind: small_cnn

@@ -9,7 +9,8 @@ import onnx
 import pytest
 
 from darkroom.errors import InvalidRequest
-from darkroom.model import load_package, pack
+from darkroom.model import load_package
+from darkroom.package import pack
 from darkroom.storage import Storage
 from tests.packages import package_info, write_dataset
 from training.classical.composed import composed

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -23,9 +24,9 @@ BEFORE = NOW - timedelta(days=90)
 
 
 @pytest.fixture
-def runs(tmp_path: Path, lake: Storage, monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, str]]:
+def runs(empty_store: Path, tmp_path: Path, lake: Storage, monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, str]]:
     """Run ids by name: what ended long ago and recently, who is named and by whom."""
-    monkeypatch.setenv("DARKROOM_MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path / 'mlflow.db'}")
+    monkeypatch.setenv("DARKROOM_MLFLOW_TRACKING_URI", f"sqlite:///{shutil.copy(empty_store, tmp_path)}")
     monkeypatch.setenv("DARKROOM_LAKE", lake.root)
     monkeypatch.chdir(tmp_path)
     get_settings.cache_clear()

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 ROWS_PER_BATCH = 512  # of examples, which are small, in an Arrow batch
-_FEATURES_SCHEMA = "content_id string, pixels array<float>"
+_FEATURES_SCHEMA = "content_id string, pixels array<float>, truth double, weight double"
 
 
 @contextmanager
@@ -161,7 +161,7 @@ def labelled_vectors(spark: SparkSession, train: Vectors) -> DataFrame:
     values = pa.ListArray.from_arrays(offsets, pa.array(train.values.ravel()))
     truth = train.truth.astype(np.float64)
     names = ["content_id", "pixels", "truth", "weight"]
-    return spark.createDataFrame(pa.table([train.content_ids, values, truth, train.weight], names=names))
+    return _in_order(spark.createDataFrame(pa.table([train.content_ids, values, truth, train.weight], names=names)))
 
 
 def labelled_examples(
@@ -177,19 +177,23 @@ def labelled_examples(
     truth = [float(index[label]) for label in split["label"].to_pylist()]
     weight = pc.multiply(split["weight"], pc.cast(split["copies"], pa.float64()))
     labels = spark.createDataFrame(pa.table({"content_id": split["content_id"], "truth": truth, "weight": weight}))
-    pixels = stored.join(labels.select("content_id"), on="content_id", how="left_semi")
-    floats = pixels.select("content_id", "pixels").mapInArrow(_to_floats, _FEATURES_SCHEMA)
-    return floats.join(labels, on="content_id", how="inner").select("content_id", "pixels", "truth", "weight")
+    rows = stored.join(labels, on="content_id", how="inner").select("content_id", "pixels", "truth", "weight")
+    return _in_order(rows).mapInArrow(_to_floats, _FEATURES_SCHEMA)
 
 
 def vectors(rows: DataFrame) -> DataFrame:
-    """The same rows with ``pixels`` as the MLlib vector ``features``, in the order of content_id."""
+    """The same rows with ``pixels`` as the MLlib vector ``features``, in their order."""
     from pyspark.ml.functions import array_to_vector
     from pyspark.sql import functions as F
 
     features = array_to_vector(F.col("pixels")).alias("features")
-    chosen = rows.select("content_id", features, "truth", "weight")
-    return chosen.repartition(2, "content_id").sortWithinPartitions("content_id")
+    return rows.select("content_id", features, "truth", "weight")
+
+
+def _in_order(rows: DataFrame) -> DataFrame:
+    """In two partitions, by content_id. Of pixels it is done while they are bytes: as vectors they take eight times the
+    memory, and sorting needs room for all of them."""
+    return rows.repartition(2, "content_id").sortWithinPartitions("content_id")
 
 
 def _to_floats(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
@@ -202,7 +206,8 @@ def _to_floats(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         flat = np.frombuffer(column.buffers()[2], dtype=np.uint8)[offsets[0] : offsets[-1]]
         values = pa.array(flat.astype(np.float32) / np.float32(255))
         pixels = pa.ListArray.from_arrays(pa.array(offsets - offsets[0]), values)
-        yield pa.RecordBatch.from_arrays([batch["content_id"], pixels], names=["content_id", "pixels"])
+        columns = [batch["content_id"], pixels, batch["truth"], batch["weight"]]
+        yield pa.RecordBatch.from_arrays(columns, names=["content_id", "pixels", "truth", "weight"])
 
 
 def _spark_uri(uri: str) -> str:

@@ -50,12 +50,7 @@ def comparison_page(comparison: Comparison) -> str:
     parts.choices_part(page, best.val, test)
     parts.reliability_part(page, test)
     parts.confusion_part(page, test)
-    page.section("Slices of the challenger")
-    parts.slices_part(page, best)
-    page.section("Misclassified by the challenger")
-    parts.mistakes_part(page, best)
-    page.section("What answers rest on")
-    parts.explained_part(page, best)
+    parts.answers_sections(page, best, "the challenger")
     page.section("On val: images that models were chosen on")
     parts.interval_table(page, {one.config: one.val for one in entries}, "On val", folded=len(entries) > 4)
     _origin(page, comparison)
@@ -149,8 +144,11 @@ def _with_leaks(page: Page, comparison: Comparison) -> None:
     rows = []
     for config, one in given.items():
         clean, leaky = one.test.metrics[comparison.metric], one.result["given"]["metrics"].get(comparison.metric)
-        rows.append([config, clean, leaky, None if clean is None or leaky is None else leaky - clean])
-    page.table(["config", f"{name}, this split", f"{name}, as given", "difference"], rows)
+        right = one.result["given"]["right"]
+        rows.append([config, clean, leaky, right["leak"], right["others"]])
+    page.table(
+        ["config", f"{name}, this split", f"{name}, as given", "right of those that leak", "right of others"], rows
+    )
     page.text("The two tests hold different images: a difference is not the leak alone.")
 
 

@@ -38,12 +38,7 @@ def config_page(plan: Mapping[str, Any], entry: Entry, pictures: Mapping[str, by
     parts.drawn_part(page, test, pictures)
     page.section("How sure it may be")
     parts.choices_part(page, entry.val, test)
-    page.section("Slices")
-    parts.slices_part(page, entry)
-    page.section("Misclassified")
-    parts.mistakes_part(page, entry)
-    page.section("What answers rest on")
-    parts.explained_part(page, entry)
+    parts.answers_sections(page, entry, "this model")
     page.section("What it is")
     size = None if entry.package_bytes is None else byte_size(entry.package_bytes)
     page.facts(

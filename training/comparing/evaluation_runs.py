@@ -11,6 +11,7 @@ from training import tracking
 from training.comparing.comparison import Comparison, Entry, measured_as_dict
 from training.comparing.datasets import log_datasets
 from training.comparing.measured import Measured
+from training.comparing.runs_view import share_view, view_link
 from training.data import read_split
 
 PARTS = ("train", "val", "test")
@@ -40,6 +41,7 @@ def tell_mlflow(
         client.set_tag(parent, "darkroom.comparison", comparison.sentence)
         client.set_tag(parent, "mlflow.note.content", _note(comparison))
         tracking.log_step(client, parent, 0, _with_bounds(best.test, "challenger_test_"))
+        share_view(client, plan["experiment_id"], comparison.metric)
 
 
 def numbers_of(entry: Entry) -> Mapping[str, float]:
@@ -77,4 +79,5 @@ def _note(comparison: Comparison) -> str:
     """What the parent run's page says at its top."""
     champion = comparison.champion
     told = f"\n\nAgainst {champion.champion}: {champion.sentence or champion.reason}" if champion else ""
-    return f"{comparison.sentence}{told}\n\nThe artifact `comparison.html` has the whole comparison."
+    table = f"[All trainings side by side]({view_link(comparison.plan['experiment_id'])})"
+    return f"{comparison.sentence}{told}\n\nThe artifact `comparison.html` has the whole comparison. {table}."

@@ -21,7 +21,7 @@ from darkroom.splitting import checked_options, rebalance
 from darkroom.storage import Storage
 from darkroom.tables import Table
 from training.config import TrainingConfig
-from training.experiments.fitting import fit_fold, read_fold
+from training.experiments.fitting import fit_fold, read_fold, read_predictions
 from training.kinds import Job
 
 log = logging.getLogger(__name__)
@@ -63,7 +63,8 @@ def read_given_split(lake: Storage, dataset: str, version: str, split_id: str) -
 def measure_given(lake: Storage, task: Mapping[str, Any], config: TrainingConfig) -> dict[str, Any]:
     """What a config reaches where it is trained and tested as the source gave the images; measured once.
 
-    Returns {"metrics": those of its test, "leaks": see ``read_given_split``}.
+    Returns {"metrics": those of its test, "leaks": see ``read_given_split``, "right": the share of right answers among
+    the test images that "leak" and among the "others"; None where there are none}.
     """
     split, leaks = read_given_split(lake, task["dataset"], task["version"], task["split_id"])
     path = f"{training_reports(task['model'], 'given')}/{task['key']}.parquet"
@@ -72,7 +73,8 @@ def measure_given(lake: Storage, task: Mapping[str, Any], config: TrainingConfig
     result = read_fold(lake, path) or fit_fold(task, path, job)
     assert result is not None  # only a team that it does not lead would give none
     test = result["test"]
-    return {"metrics": {name: test[name] for name in METRIC_NAMES if name in test}, "leaks": leaks}
+    metrics = {name: test[name] for name in METRIC_NAMES if name in test}
+    return {"metrics": metrics, "leaks": leaks, "right": right_of(split, read_predictions(lake, path))}
 
 
 def told_leaks(leaks: Mapping[str, int]) -> str:
@@ -83,14 +85,25 @@ def told_leaks(leaks: Mapping[str, int]) -> str:
     )
 
 
+def right_of(split: pa.Table, predictions: pa.Table) -> dict[str, float | None]:
+    """Shares of right answers; see ``measure_given``. ``predictions``: content_id, truth and predicted of test."""
+    leaking = _leaking(split.to_pandas())
+    answers = predictions.select(["content_id", "truth", "predicted"]).to_pandas().set_index("content_id")
+    right = answers["truth"] == answers["predicted"]
+    leak = (leaking != "").reindex(right.index)
+    shares = {"leak": right[leak].mean(), "others": right[~leak].mean()}
+    return {name: None if np.isnan(share) else float(share) for name, share in shares.items()}
+
+
 def _leaks(rows: pd.DataFrame) -> dict[str, int]:
+    leaking = _leaking(rows)
+    return {"images": len(leaking), **{how: int((leaking == how).sum()) for how in ("identical", "near", "groups")}}
+
+
+def _leaking(rows: pd.DataFrame) -> pd.Series[str]:
+    """How each test image leaks, by its content_id: identical, near, groups, or an empty text."""
     seen, test = rows[rows["split"] != TEST], rows[rows["split"] == TEST]
-    identical = test["content_id"].isin(set(seen["content_id"]))
-    near = test["duplicate_cluster"].isin(set(seen["duplicate_cluster"].dropna())) & ~identical
-    groups = test["group"].isin(set(seen["group"].dropna())) & ~identical & ~near
-    return {
-        "images": len(test),
-        "identical": int(identical.sum()),
-        "near": int(near.sum()),
-        "groups": int(groups.sum()),
-    }
+    how = np.full(len(test), "", dtype=object)
+    for name, column in (("groups", "group"), ("near", "duplicate_cluster"), ("identical", "content_id")):
+        how[test[column].isin(set(seen[column].dropna()))] = name
+    return pd.Series(how, index=test["content_id"])

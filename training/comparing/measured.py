@@ -10,7 +10,7 @@ import numpy as np
 
 from darkroom.calibration import without_temperature
 from darkroom.metrics import predict_labels, score
-from darkroom.model import PackageInfo
+from darkroom.package import PackageInfo
 from darkroom.resampling import Answers, interval_of, resampled_metrics
 
 LEVEL = 0.95

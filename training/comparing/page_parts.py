@@ -113,7 +113,17 @@ def choices_part(page: Page, *measured: Measured) -> None:
     page.table(headers, rows, title="What the temperature did")
 
 
-def slices_part(page: Page, entry: Entry) -> None:
+def answers_sections(page: Page, entry: Entry, whose: str) -> None:
+    """Where one config is right and wrong, and what of the images it goes by."""
+    page.section(f"Slices of {whose}")
+    _slices(page, entry)
+    page.section(f"Misclassified by {whose}")
+    _mistakes(page, entry)
+    page.section(f"What answers of {whose} rest on")
+    _explained(page, entry)
+
+
+def _slices(page: Page, entry: Entry) -> None:
     """Accuracy by slice, worst first."""
     whole = entry.test.metrics["accuracy"]
     page.text(
@@ -133,7 +143,7 @@ def slices_part(page: Page, entry: Entry) -> None:
     page.bullets(entry.slices.notes)
 
 
-def mistakes_part(page: Page, entry: Entry) -> None:
+def _mistakes(page: Page, entry: Entry) -> None:
     """The pictures that were called wrong with the most confidence."""
     wrong = int((entry.test.labels != entry.test.truth).sum())
     if not entry.mistakes:
@@ -185,7 +195,7 @@ def _p(value: float | None) -> str | None:
     return f"{value:.4f}" if value >= 1e-4 else f"{value:.0e}"
 
 
-def explained_part(page: Page, entry: Entry) -> None:
+def _explained(page: Page, entry: Entry) -> None:
     """Heat maps of right, wrong and unsure answers."""
     page.text(f"{entry.explained.method} The surer the orange, the more it speaks for what was said. {SAMPLE}")
     for group in dict.fromkeys(one.group for one in entry.explained.images):

@@ -125,11 +125,7 @@ def _attempt(work: Work, job: Job, key: Any) -> Any:
     try:
         return work(job)
     except ModuleNotFoundError as error:
-        return InvalidRequest(
-            f"The workers of this Spark cluster have no module {error.name!r}, which {job.config.name} is fitted with. "
-            "Expected an environment made from requirements.lock there. Make one (docs/experiments.md says how), or "
-            "set where: local."
-        )
+        return _lacking(str(error.name))
     except DarkroomError as error:
         if error.retryable:
             raise
@@ -137,10 +133,21 @@ def _attempt(work: Work, job: Job, key: Any) -> Any:
         return error
 
 
+def _lacking(module: str) -> InvalidRequest:
+    return InvalidRequest(
+        f"The workers of this Spark cluster have no module {module!r}, which this config is fitted with. Expected all "
+        "that its fit imports; networks need workers that were started with SPARK_PACKAGES=spark-training "
+        "(docs/experiments.md). Start them so, or set where: local."
+    )
+
+
 def _told(error: BaseException) -> Exception:
     """One of our errors: that of the worker where it was one, else what Spark says of it in one line."""
     if not isinstance(error, Exception):
         raise error
+    # The work itself could not be read in the worker, since a module at its head is not there.
+    if lacking := re.search(r"^ModuleNotFoundError: No module named '([\w.]+)'", str(error), re.MULTILINE):
+        return _lacking(lacking[1])
     ours = as_darkroom_error(error)
     reasons = re.findall(r"^[A-Z]\w*Error: .+$", str(error), re.MULTILINE)  # of the worker's Python
     reasons += re.findall(r"Job aborted due to stage failure: ([^\n]+)", str(error))

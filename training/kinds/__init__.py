@@ -17,6 +17,7 @@ import pyarrow as pa
 from darkroom.contract import TRAIN
 from darkroom.errors import DataError, InvalidRequest
 from darkroom.features import FittedFeatures, Raws, read_features
+from darkroom.package import PyfuncSource
 from darkroom.storage import Storage
 from training.classical.vectors import Vectors, vectors_of
 from training.config import TrainingConfig
@@ -81,6 +82,7 @@ class Fitted:
 
     ``graph``: ONNX, uint8[N, H, W, C] in, or with ``features`` what those make of it, float32[N, D]; float32[N,
     classes] out. ``figures``: more files for the run's plots, by name. ``state``: what a later training goes on from.
+    ``pyfunc``: where there is no graph, ``graph`` is the zipped folder of this model.
     """
 
     graph: bytes
@@ -89,6 +91,7 @@ class Fitted:
     features: FittedFeatures | None = None
     figures: Mapping[str, bytes] = field(default_factory=dict)
     state: bytes | None = None
+    pyfunc: PyfuncSource | None = None
 
 
 class Kind(Protocol):

@@ -1,25 +1,32 @@
-"""The mean of several models that see the same pixels: networks and heads on features, as one graph.
+"""The weighted mean of several models that see the same pixels: networks and heads on features, as one graph.
 
 Models of different nature err on different images, and their mean is rarely worse than the best of them; above all on
-small sets, where val is too small to say which one that is (Dietterich 2000, doi 10.1007/3-540-45014-9_1).
+small sets, where val is too small to say which one that is (Dietterich 2000, doi 10.1007/3-540-45014-9_1). Weights are
+those under which val is likeliest, drawn towards equal ones: a small val moves them little, a large one decides.
 """
 
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, Literal
 
+import numpy as np
 from pydantic import Field, field_validator
 
 from darkroom.errors import InvalidRequest
 from darkroom.features import FeatureSet
+from training.classical.graphs import graph_probabilities
 from training.config import TrainingConfig, load_config, parse_config
 from training.kinds import Fitted, Job, kind_of, later_epochs
+from training.networks.blended import Part, blended
 
 log = logging.getLogger(__name__)
 
 RUNS_IN: Literal["python", "spark"] = "python"
+PRIOR = 5.0  # images of val that each member is taken to have explained before any is looked at
+ROUNDS = 500
 _SHARED = ("name", "transform", "seed", "positive_class")
 
 
@@ -29,6 +36,10 @@ class Config(TrainingConfig):
     kind: Literal["blend"] = "blend"
     members: tuple[dict[str, Any], ...] = Field(
         min_length=2, max_length=8, description="Names of other configs, or kind and options; each once."
+    )
+
+    weights: Literal["val", "equal"] = Field(
+        default="val", description="What each member counts: what val says, drawn towards equal; or all the same."
     )
 
     @field_validator("members", mode="before")
@@ -65,15 +76,15 @@ def _options(config: TrainingConfig) -> dict[str, Any]:
 
 def _member(options: dict[str, Any], shared: dict[str, Any]) -> TrainingConfig:
     config = parse_config({**options, **shared})
-    if isinstance(config, Config) or kind_of(config.kind).RUNS_IN != "python":
-        raise InvalidRequest(f"The kind {config.kind} cannot be blended. Expected one that is fitted in Python.")
+    if isinstance(config, Config) or not config.GIVES_GRAPH or kind_of(config.kind).RUNS_IN != "python":
+        raise InvalidRequest(
+            f"The kind {config.kind} cannot be blended. Expected one that is fitted in Python and gives a graph."
+        )
     return config
 
 
 def fit(job: Job) -> Fitted:
     """Fits every member on its own, and joins their graphs."""
-    from training.networks.blended import Part, blended
-
     config: Config = job.config
     parts: list[Part] = []
     history: list[dict[str, float]] = []
@@ -88,7 +99,13 @@ def fit(job: Job) -> Fitted:
         facts["fit_seconds"] += float(fitted.facts.get("fit_seconds", 0.0))
         facts |= {f"{member.kind}_{name}": value for name, value in fitted.facts.items() if name != "fit_seconds"}
         parts.append(Part(fitted.graph, _columns(member, lengths)))
-    graph = blended(parts, config.transform.shape, sum(lengths.values()))
+    weights = np.full(len(parts), 1 / len(parts))
+    if config.weights == "val":
+        weights = _weights_on_val(job, parts)
+    for member, weight in zip(config.member_configs(), weights, strict=True):
+        log.info("%s counts %.2f", member.kind, weight)
+    facts |= {f"weight_{number}": float(weight) for number, weight in enumerate(weights, 1)}
+    graph = blended(parts, weights, config.transform.shape, sum(lengths.values()))
     return Fitted(graph, facts, history, job.fitted_features if whole else None)
 
 
@@ -101,3 +118,30 @@ def _columns(member: TrainingConfig, lengths: dict[Any, int]) -> list[tuple[int,
         starts[feature] = (start, start + length)
         start += length
     return [starts[feature] for feature in member.feature_set.features]
+
+
+def _weights_on_val(job: Job, parts: Sequence[Part]) -> np.ndarray:
+    val = job.examples("val")
+    vectors = np.empty((0, 0)) if job.config.feature_set is None else job.features("val").values
+    chances = []
+    for part in parts:
+        inputs = val.pixels if part.columns is None else vectors[:, part.index]
+        chances.append(graph_probabilities(part.graph, inputs)[np.arange(len(val)), val.truth])
+    classes = np.bincount(val.truth, minlength=len(val.classes))
+    counts = 1 / classes[val.truth]
+    return likeliest_weights(np.stack(chances, axis=1), counts / counts.mean())
+
+
+def likeliest_weights(chances: np.ndarray, counts: np.ndarray) -> np.ndarray:
+    """float64[M], summing to one: how much of each member's answer the mean takes.
+
+    ``chances`` float[N, M] are the members' probabilities of each image's true class, ``counts`` float[N] what each
+    image counts. Expectation-maximisation of a mixture's proportions (Dempster et al. 1977) under a Dirichlet prior.
+    """
+    chances = np.maximum(chances.astype(np.float64), 1e-12)
+    weights = np.full(chances.shape[1], 1 / chances.shape[1])
+    for _ in range(ROUNDS):
+        explained = chances * weights
+        found = PRIOR + (counts[:, None] * explained / explained.sum(axis=1, keepdims=True)).sum(axis=0)
+        weights = found / found.sum()
+    return weights

@@ -10,16 +10,16 @@ import json
 import logging
 import time
 from collections.abc import Sequence
-from typing import Any, Literal, Self
+from typing import Any, Literal
 
 import numpy as np
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field
 
 from darkroom.errors import InvalidRequest, SourceError
 from darkroom.storage import Storage
-from training.config import TrainingConfig
 from training.kinds import Fitted, Job
-from training.networks.backbones import BACKBONES, checked_backbone, checked_sides
+from training.networks.backbone_weights import BackboneConfig, loaded
+from training.networks.backbones import BACKBONES
 from training.networks.weights import HOW, IMAGENET, fetched, from_imagenet
 
 log = logging.getLogger(__name__)
@@ -28,26 +28,17 @@ RUNS_IN: Literal["python", "spark"] = "python"
 IMAGENET_CLASSES = 1000
 
 
-class Config(TrainingConfig):
+class Config(BackboneConfig):
     """Which network, its weights, and the names of its classes."""
 
     kind: Literal["pretrained"] = "pretrained"
     backbone: str = Field(default="resnet50", description="One of training/networks/backbones.py.")
-    weights: str = Field(default=IMAGENET, min_length=1, description="imagenet, or an HDF5 file's address.")
-    weights_sha256: str | None = Field(default=None, pattern="^[0-9a-f]{64}$", description="What the file must have.")
     classes: str = Field(
         default=IMAGENET,
         min_length=1,
         description="imagenet, or the address of a file that names the classes in the network's order.",
     )
     classes_sha256: str | None = Field(default=None, pattern="^[0-9a-f]{64}$", description="What that file must have.")
-
-    _backbone = field_validator("backbone")(checked_backbone)
-
-    @model_validator(mode="after")
-    def _large_enough(self) -> Self:
-        checked_sides(self.transform)
-        return self
 
 
 def fit(job: Job) -> Fitted:
@@ -97,7 +88,6 @@ def parsed_names(data: bytes, shown: str) -> list[str]:
 
 def graph_of(lake: Storage, config: Config, classes: int, columns: Sequence[int]) -> bytes:
     """The network as an ONNX graph whose outputs are the softmax over some of its ``classes``, in that order."""
-    from training.networks.backbone_weights import loaded
     from training.networks.keras_engine import to_onnx
     from training.networks.layers import pixels_input
 

@@ -1,7 +1,9 @@
 """A small residual network on pixels, trained from scratch by Keras; the default where accuracy counts.
 
 Basic blocks of two convolutions and a shortcut (He et al. 2016, arXiv 1512.03385). The number of stages follows from
-the size of the images, so that the last maps are 4 to 8 pixels a side.
+the size of the images, so that the last maps are 4 to 8 pixels a side: half as many for images of 32 pixels as for
+those of 64 and more. With 8 for all, a network for 32 pixels reached 0.70 where it reaches 0.77 with 4 (val of 4,000
+CIFAR-10 images, six epochs of 20,000 others, one run each).
 """
 
 from __future__ import annotations
@@ -17,7 +19,7 @@ from training.networks.options import NetworkConfig
 
 RUNS_IN: Literal["python", "spark"] = "python"
 
-LAST_SIDE = 8  # pixels; maps are halved until their shorter side is at most this
+LAST_SIDE = 8  # pixels; maps are halved until their shorter side is at most this, and an 8th of the images'
 STEM_SIDE = 48  # pixels; larger images are halved by the first convolution, twice from twice this size on
 
 
@@ -77,6 +79,6 @@ def network(options: ResNetOptions, shape: tuple[int, ...], classes: int, seed: 
     while True:
         for number in range(options.blocks):
             value = block(value, min(width, options.most_channels), stride if number == 0 else 1)
-        if min(value.shape[1:3]) <= LAST_SIDE:
+        if min(value.shape[1:3]) <= min(LAST_SIDE, max(side // LAST_SIDE, 1)):
             return classifier(inputs, value, classes, options.dropout, seed)
         width, stride = width * 2, 2

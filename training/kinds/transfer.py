@@ -5,13 +5,14 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from functools import partial
-from typing import Any, Literal, Self
+from typing import Any, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field
 
 from training.config import Options
 from training.kinds import Fitted, Job
-from training.networks.backbones import BACKBONES, checked_backbone, checked_sides
+from training.networks.backbone_weights import BackboneConfig
+from training.networks.backbones import BACKBONES
 from training.networks.options import NetworkConfig, OptimizerOptions
 from training.networks.weights import NONE
 
@@ -38,27 +39,17 @@ class FineTuning(Options):
     from_layer: str | None = Field(default=None, description="First layer that moves. Default: the backbone's own.")
 
 
-class Config(NetworkConfig):
+class Config(BackboneConfig, NetworkConfig):
     """``optimizer``, ``augmentation``, ``epochs`` and ``batch_size`` are those of fine-tuning.
 
     With ``weights: none`` there is nothing to keep: they are those of training the whole network.
     """
 
     kind: Literal["transfer"] = "transfer"
-    backbone: str = Field(default="mobilenet_v2", description="One of training/networks/backbones.py.")
-    weights: str = Field(default="imagenet", min_length=1, description="imagenet, none, or an HDF5 file's address.")
-    weights_sha256: str | None = Field(default=None, pattern="^[0-9a-f]{64}$", description="What the file must have.")
     head: HeadOptions = HeadOptions()
     fine_tuning: FineTuning = FineTuning()
     optimizer: OptimizerOptions = OptimizerOptions(learning_rate=1e-4)
     epochs: int | None = Field(default=10, ge=1, le=10_000, description="Of fine-tuning at most.")
-
-    _backbone = field_validator("backbone")(checked_backbone)
-
-    @model_validator(mode="after")
-    def _large_enough(self) -> Self:
-        checked_sides(self.transform)
-        return self
 
 
 def fit(job: Job) -> Fitted:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal, Self
 
 import numpy as np
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, model_validator
 
 from darkroom.errors import InvalidRequest
 from darkroom.features import FittedFeatures
@@ -17,8 +17,8 @@ from training.classical.heads import HeadConfig
 from training.classical.vectors import Vectors, weights_of
 from training.config import TrainingConfig, parse_config
 from training.kinds import Fitted, Job, kind_of
-from training.networks.backbones import checked_backbone, checked_sides
-from training.networks.weights import IMAGENET, NONE
+from training.networks.backbone_weights import BackboneConfig, loaded
+from training.networks.weights import NONE
 
 log = logging.getLogger(__name__)
 
@@ -26,22 +26,16 @@ RUNS_IN: Literal["python", "spark"] = "python"
 _BATCH = 64
 
 
-class Config(TrainingConfig):
+class Config(BackboneConfig):
     """A backbone with its weights, and the options of a head."""
 
     kind: Literal["transfer_head"] = "transfer_head"
-    backbone: str = Field(default="mobilenet_v2", description="One of training/networks/backbones.py.")
-    weights: str = Field(default=IMAGENET, min_length=1, description="imagenet, or an HDF5 file's address.")
-    weights_sha256: str | None = Field(default=None, pattern="^[0-9a-f]{64}$", description="What the file must have.")
     head: dict[str, Any] = Field(
         default={"kind": "svm"}, description="kind, which learns from features in Python, and its own options."
     )
 
-    _backbone = field_validator("backbone")(checked_backbone)
-
     @model_validator(mode="after")
     def _fits(self) -> Self:
-        checked_sides(self.transform)
         if self.weights == NONE:
             raise ValueError("a head on features that nobody trained learns nothing. Expected weights")
         try:
@@ -97,7 +91,6 @@ def embedding_network(job: Job) -> Any:
     import keras
     from keras import layers
 
-    from training.networks.backbone_weights import loaded
     from training.networks.layers import pixels_input
 
     inputs = pixels_input(job.config.transform.shape)

@@ -35,8 +35,9 @@ def random_changes(
     height, width = shape[:2]
     angle = np.deg2rad(rng.uniform(-options.rotation, options.rotation, count))
     scale = 1 / rng.uniform(1 - options.zoom, 1 + options.zoom, count)
-    across = rng.uniform(-options.shift, options.shift, count) * width
-    down = rng.uniform(-options.shift, options.shift, count) * height
+    # By whole pixels: what is shifted alone stays as sharp as it is at prediction.
+    across = np.rint(rng.uniform(-options.shift, options.shift, count) * width)
+    down = np.rint(rng.uniform(-options.shift, options.shift, count) * height)
     mirror = np.where(rng.random(count) < 0.5, -1.0, 1.0) if options.flip else np.ones(count)
     stretch = np.exp(rng.uniform(-1, 1, count) * np.log1p(options.stretch) / 2)
     cosine, sine = np.cos(angle) * scale, np.sin(angle) * scale

@@ -10,8 +10,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from darkroom.transform import ImageTransform
-
 SMALLEST_SIDE = 32  # pixels, of all of them
 _MEANS_BGR = (103.939, 116.779, 123.68)  # of ImageNet's training images
 
@@ -85,16 +83,3 @@ BACKBONES = {
     "resnet50": Backbone("ResNet50", _without_means, "conv5_block1_1_conv"),
     "vgg16": Backbone("VGG16", _without_means, "block5_conv1"),
 }
-
-
-def checked_backbone(name: str) -> str:
-    """The name, if it is one of BACKBONES. Raises ValueError."""
-    if name not in BACKBONES:
-        raise ValueError(f"there is no backbone {name!r}. Expected one of: {', '.join(BACKBONES)}")
-    return name
-
-
-def checked_sides(transform: ImageTransform) -> None:
-    """Raises ValueError for images that are too small for a backbone."""
-    if min(transform.width, transform.height) < SMALLEST_SIDE:
-        raise ValueError(f"a backbone takes images of {SMALLEST_SIDE} pixels a side or more. Enlarge the transform")

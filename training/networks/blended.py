@@ -1,4 +1,4 @@
-"""Several graphs as one whose probabilities are the mean of theirs."""
+"""Several graphs as one whose probabilities are the weighted mean of theirs."""
 
 from __future__ import annotations
 
@@ -16,9 +16,14 @@ class Part:
     graph: bytes
     columns: Sequence[tuple[int, int]] | None
 
+    @property
+    def index(self) -> np.ndarray:
+        """int64[D]: where the columns of a part that takes features are among all features."""
+        return np.concatenate([np.arange(start, end, dtype=np.int64) for start, end in self.columns or ()])
 
-def blended(parts: Sequence[Part], shape: tuple[int, ...], features: int) -> bytes:
-    """One ONNX graph of several.
+
+def blended(parts: Sequence[Part], weights: np.ndarray, shape: tuple[int, ...], features: int) -> bytes:
+    """One ONNX graph of several; ``weights`` float[parts] sum to one.
 
     Inputs, where a part takes them: ``pixels`` uint8[N, H, W, C] of ``shape`` and ``features`` float32[N, features].
     Outputs: float32[N, classes], and the embedding of the first part that has one.
@@ -38,16 +43,17 @@ def blended(parts: Sequence[Part], shape: tuple[int, ...], features: int) -> byt
         if part.columns is None:
             nodes.append(helper.make_node("Identity", ["pixels"], [graph.input[0].name]))
         else:
-            index = np.concatenate([np.arange(start, end) for start, end in part.columns])
-            constants.append(onnx.numpy_helper.from_array(index.astype(np.int64), f"part{number}_columns"))
+            constants.append(onnx.numpy_helper.from_array(part.index, f"part{number}_columns"))
             gather = ["features", f"part{number}_columns"]
             nodes.append(helper.make_node("Gather", gather, [graph.input[0].name], axis=1))
         nodes += graph.node
         constants += graph.initializer
-        said.append(graph.output[0].name)
+        constants.append(onnx.numpy_helper.from_array(np.asarray(weights[number], np.float32), f"part{number}_weight"))
+        nodes.append(helper.make_node("Mul", [graph.output[0].name, f"part{number}_weight"], [f"part{number}_share"]))
+        said.append(f"part{number}_share")
         if not embedding and len(graph.output) > 1:
             embedding = graph.output[1].name
-    nodes.append(helper.make_node("Mean", said, ["probabilities"]))
+    nodes.append(helper.make_node("Sum", said, ["probabilities"]))
     inputs = []
     if any(part.columns is None for part in parts):
         inputs.append(helper.make_tensor_value_info("pixels", TensorProto.UINT8, ["N", *shape]))
