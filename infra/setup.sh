@@ -77,8 +77,9 @@ current=$("$env_dir/bin/python" -c 'import sys; print("%d.%d" % sys.version_info
 [ -x "$env_dir/bin/python" ] || "$python" -m venv "$env_dir"
 "$env_dir/bin/python" -m pip install --quiet --disable-pip-version-check --require-hashes -r infra/bootstrap.lock
 # Without Kubernetes' clients: where they are, the Spark provider imports them into every task and parse, 3 s each.
+# Without asking what they need: the lock says it, and to ask Spark's sources it would unpack them a second time.
 # With bytecode: where Python is told to write none, each process would compile TensorFlow anew, 7 CPU-seconds.
-"$env_dir/bin/uv" pip install --python "$env_dir/bin/python" --compile-bytecode --require-hashes \
+"$env_dir/bin/uv" pip install --python "$env_dir/bin/python" --no-deps --compile-bytecode --require-hashes \
   -r <("$env_dir/bin/python" infra/images/requirements_of.py laptop)
 "$env_dir/bin/uv" pip install --quiet --python "$env_dir/bin/python" --no-deps --no-build-isolation --editable .
 printf '%s' "$stamp" >"$env_dir/.stamp"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+import shutil
 from pathlib import Path
 
 import pytest
@@ -18,7 +19,14 @@ COMMITS = [name for name in WRITES if not name.startswith("blob")]
 
 @pytest.fixture
 def fresh_folder(tmp_path: Path) -> Fresh:
-    return lambda: FolderStorage(tmp_path / secrets.token_hex(8))
+    """The lake before goes: with one for each of some hundred kills, 6 GB would lie on the disk."""
+
+    def fresh() -> FolderStorage:
+        for before in tmp_path.iterdir():
+            shutil.rmtree(before)
+        return FolderStorage(tmp_path / secrets.token_hex(8))
+
+    return fresh
 
 
 @pytest.fixture
