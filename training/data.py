@@ -53,6 +53,15 @@ class Examples(Rows):
     pixels: np.ndarray
 
 
+def equal_classes(truth: np.ndarray, classes: int) -> np.ndarray:
+    """float64[N]: weights of images under which each class weighs 1, however many images it has.
+
+    ``truth`` int[N], indices below ``classes``.
+    """
+    weights: np.ndarray = (1.0 / np.maximum(np.bincount(truth, minlength=classes), 1))[truth]
+    return weights
+
+
 def read_split(lake: Storage, dataset: str, split_id: str) -> pa.Table:
     """The rows of one split, those that are out left out. Raises DataError where there are none."""
     table = Table(lake, splits_table(dataset)).read({"split_id": split_id})

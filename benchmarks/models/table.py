@@ -32,6 +32,7 @@ def page(results: Sequence[dict[str, Any]]) -> str:
             "",
             *(_table(row, mine) if mine else ["Not measured."]),
             "",
+            *([row.note, ""] if row.note else []),
         ]
     parts += ["## Looks at test images", "", "Each time that a config was measured where it is reported.", ""]
     parts += ["| date | row | config | seed | code | machine |", "|---|---|---|---|---|---|"]

@@ -13,6 +13,7 @@ import numpy as np
 
 from darkroom.metrics import balanced_accuracy, confusion
 from training.classical.graphs import graph_probabilities
+from training.data import equal_classes
 from training.kinds import Fitted, Job
 
 log = logging.getLogger(__name__)
@@ -74,7 +75,7 @@ def best_on_val(
 
 def class_weighted(truth: np.ndarray, probabilities: np.ndarray, classes: int) -> dict[str, float]:
     """Log loss and balanced accuracy of float[N, classes]; the loss weighs every class alike."""
-    weight = (1.0 / np.maximum(np.bincount(truth, minlength=classes), 1))[truth]
+    weight = equal_classes(truth, classes)
     chosen = np.clip(probabilities[np.arange(len(truth)), truth], 1e-7, 1)
     matrix = confusion(truth, probabilities.argmax(axis=1), classes)
     return {

@@ -19,6 +19,7 @@ from darkroom.errors import InvalidRequest
 from darkroom.features import FeatureSet
 from training.classical.graphs import graph_probabilities
 from training.config import TrainingConfig, load_config, parse_config
+from training.data import equal_classes
 from training.kinds import Fitted, Job, kind_of, later_epochs
 from training.networks.blended import Part, blended
 
@@ -127,8 +128,7 @@ def _weights_on_val(job: Job, parts: Sequence[Part]) -> np.ndarray:
     for part in parts:
         inputs = val.pixels if part.columns is None else vectors[:, part.index]
         chances.append(graph_probabilities(part.graph, inputs)[np.arange(len(val)), val.truth])
-    classes = np.bincount(val.truth, minlength=len(val.classes))
-    counts = 1 / classes[val.truth]
+    counts = equal_classes(val.truth, len(val.classes))
     return likeliest_weights(np.stack(chances, axis=1), counts / counts.mean())
 
 

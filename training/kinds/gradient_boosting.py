@@ -13,6 +13,7 @@ from training.classical.heads import HeadConfig, fit_head
 from training.classical.tree_graph import Tree, tree_sums
 from training.classical.trials import Trial, Tried, trials_of
 from training.classical.vectors import Vectors
+from training.data import equal_classes
 from training.kinds import Fitted, Job
 
 RUNS_IN: Literal["python", "spark"] = "python"
@@ -52,15 +53,13 @@ def fit_one(config: Config, seed: int, train: Vectors, val: Vectors, trial: Tria
         n_iter_no_change=config.patience,
         random_state=seed,
     )
-    support = np.bincount(val.truth, minlength=len(val.classes))
-    alike = (1.0 / np.maximum(support, 1))[val.truth]
     model.fit(
         train.values,
         train.truth,
         train.weight,
         X_val=val.values,
         y_val=val.truth,
-        sample_weight_val=alike,
+        sample_weight_val=equal_classes(val.truth, len(val.classes)),
     )
     return Tried(model, _graph(model, train.values.shape[1:]), {"rounds": model.n_iter_})
 

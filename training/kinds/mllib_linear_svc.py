@@ -16,6 +16,7 @@ from training.classical.heads import margin_calibration
 from training.classical.linear_graph import linear_graph, two_rows
 from training.classical.mllib import MllibConfig, against_rest, columns, fit_parts
 from training.classical.trials import Trial, Tried, trials_of
+from training.data import equal_classes
 from training.kinds import Fitted, Job
 
 if TYPE_CHECKING:
@@ -56,7 +57,7 @@ def fit_one(config: Config, parts: Parts, trial: Trial) -> Tried:
     coefficients = np.stack([model.coefficients.toArray() for model in models])
     intercepts = np.array([model.intercept for model in models])
     margins = parts.values @ coefficients.T + intercepts
-    weight = (1.0 / np.maximum(np.bincount(parts.truth), 1))[parts.truth]
+    weight = equal_classes(parts.truth, parts.classes)
     calibration = margin_calibration(margins, parts.truth, weight, parts.classes)
     weights, offsets = two_rows(calibration.coef_, calibration.intercept_)
     graph = linear_graph(weights @ coefficients, weights @ intercepts + offsets, parts.shape)

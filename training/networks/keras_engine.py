@@ -15,7 +15,7 @@ import numpy as np
 
 from darkroom.errors import DataError
 from darkroom.metrics import balanced_accuracy, confusion
-from training.data import Examples
+from training.data import Examples, equal_classes
 from training.networks.augment import augment_batch, mixed, random_changes
 from training.networks.batch_norm import STATISTICS_IMAGES, settle_statistics
 from training.networks.graph_names import with_plain_names
@@ -211,8 +211,7 @@ def _watcher(
     """The callback that measures val with the network ``exact``, tells the log, keeps the best weights and stops."""
     import keras
 
-    support = np.bincount(val.truth, minlength=len(val.classes))
-    val_weight = (1.0 / np.maximum(support, 1))[val.truth]
+    val_weight = equal_classes(val.truth, len(val.classes))
 
     class Watcher(keras.callbacks.Callback):
         def __init__(self) -> None:
