@@ -85,9 +85,8 @@ def fit_temperature(
     error = float(np.sqrt(len(by_group) / max(len(by_group) - 1, 1) * (by_group**2).sum())) / len(truth)
     loss, lower = float(before.mean()), float(after.mean())
     if not loss - lower > error:
-        return Temperature(
-            1.0, loss, loss, f"{value:g} would lower val's log loss by {loss - lower:.4f}, within its error {error:.4f}"
-        )
+        why = f"{value:g} moves val's log loss from {loss:.4f} to {lower:.4f}, no fall beyond its error {error:.4f}"
+        return Temperature(1.0, loss, loss, why)
     return Temperature(value, loss, lower, f"lowers val's log loss from {loss:.4f} to {lower:.4f}")
 
 
