@@ -29,16 +29,16 @@ from darkroom.sources import PhantomSource
 from darkroom.sources.phantom import draw, phantom_plan
 from darkroom.storage import open_storage
 from darkroom.transform import ImageTransform
-from training.config import TrainingConfig, load_config, parse_config
+from training.config import TrainingConfig, known_configs, load_config, parse_config
 
 THREADS = 2
 CALIBRATION = 64
-NETWORKS = ("small_cnn", "mobilenet_v2", "efficientnet_v2_b0", "resnet50")
+NETWORKS = ("small_cnn", "resnet_small", "resnet_small_rgb32", "mobilenet_v2", "efficientnet_v2_b0", "resnet50")
 
 
 def config_of(name: str, side: int) -> TrainingConfig:
-    """The config that comes with small_cnn, or one of the kind transfer with this backbone."""
-    if name == "small_cnn":
+    """The config of that name, or one of the kind transfer with this backbone."""
+    if name in known_configs():
         return load_config(name)
     transform = {"width": side, "height": side, "color": "rgb"}
     return parse_config({"name": name, "kind": "transfer", "backbone": name, "weights": "none", "transform": transform})
@@ -52,7 +52,7 @@ def phantoms(count: int, transform: ImageTransform) -> np.ndarray:
 
 def exported(config: Any, pixels: np.ndarray) -> tuple[bytes, bytes]:
     """The network of a config as its graph, and that graph in int8."""
-    from training.kinds import small_cnn, transfer
+    from training.kinds import kind_of, transfer
     from training.networks.batch_norm import settle_statistics
     from training.networks.keras_engine import to_onnx
     from training.networks.quantize import to_int8
@@ -60,7 +60,7 @@ def exported(config: Any, pixels: np.ndarray) -> tuple[bytes, bytes]:
     if isinstance(config, transfer.Config):
         model = transfer.network(config, config.transform.shape, 2, 0)
     else:
-        model = small_cnn.network(config.model, config.transform.shape, 2, 0)
+        model = kind_of(config.kind).network(config.model, config.transform.shape, 2, 0)
     settle_statistics(model, pixels[:BATCH], batch_size=BATCH)
     graph = to_onnx(model)
     return graph, to_int8(graph, pixels[:CALIBRATION])
