@@ -55,12 +55,13 @@ def predict_labels(probabilities: np.ndarray, positive: int | None, threshold: f
     return np.asarray(probabilities.argmax(axis=1), dtype=np.int64)
 
 
-def choose_threshold(truth: np.ndarray, positive_probability: np.ndarray) -> float:
+def choose_threshold(truth: np.ndarray, positive_probability: np.ndarray, looks: int = 1) -> float:
     """A threshold for the best balanced accuracy on these images, no further from 0.5 than they make sure.
 
-    ``truth`` is bool[N], true for the positive class. Of the thresholds whose balanced accuracy is within one standard
-    error of the best, the one nearest 0.5 is taken (the one-standard-error rule of Breiman et al. 1984, ch. 3.4.3):
-    the very best of a hundred images is mostly chance. With one class only nothing can be chosen and 0.5 stands.
+    ``truth`` is bool[N], true for the positive class; each image is among the N ``looks`` times. Of the thresholds
+    whose balanced accuracy is within one standard error of the best, the one nearest 0.5 is taken (the
+    one-standard-error rule of Breiman et al. 1984, ch. 3.4.3): the very best of a hundred images is mostly chance. With
+    one class only nothing can be chosen and 0.5 stands.
     """
     positives = int(truth.sum())
     negatives = len(truth) - positives
@@ -77,7 +78,8 @@ def choose_threshold(truth: np.ndarray, positive_probability: np.ndarray) -> flo
     distinct = np.concatenate([[True], values[1:] > values[:-1], [True]])  # no cut between equal values
     quality = np.where(distinct, quality, -np.inf)
     top = int(quality.argmax())
-    error = _balanced_error(positives - missed[top], positives, spared[top], negatives)
+    hit = positives - missed[top]
+    error = _balanced_error(*(count / looks for count in (hit, positives, spared[top], negatives)))
     best = np.flatnonzero(quality >= quality[top] - error)
     # Any cut in (edges[k], edges[k+1]] is equally good. Half-way leaves room on both sides; 0.5 wins if inside.
     low, high = edges[best], edges[best + 1]
@@ -86,7 +88,7 @@ def choose_threshold(truth: np.ndarray, positive_probability: np.ndarray) -> flo
     return float(cuts[np.abs(cuts - 0.5).argmin()])
 
 
-def _balanced_error(hits: int, positives: int, spared: int, negatives: int) -> float:
+def _balanced_error(hits: float, positives: float, spared: float, negatives: float) -> float:
     """Standard error of a balanced accuracy, from rates pulled inwards by one image (Agresti and Coull 1998)."""
     rates = [((part + 1) / (whole + 2), whole) for part, whole in ((hits, positives), (spared, negatives))]
     return float(np.sqrt(sum(rate * (1 - rate) / whole for rate, whole in rates)) / 2)

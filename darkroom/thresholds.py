@@ -65,13 +65,16 @@ def find_threshold(
     probabilities: np.ndarray,
     classes: Sequence[str],
     positive: int,
+    looks: int = 1,
 ) -> Threshold:
     """The threshold for an aim on val: ``truth`` int[N], ``probabilities`` float[N, 2], calibrated.
+
+    Each image is among the N ``looks`` times, which counts where the aim is the balanced accuracy.
 
     Where a recall cannot be reached, the threshold that comes nearest is taken, and ``reached`` is False.
     """
     if not isinstance(aim, RecallAim):
-        value = choose_threshold(truth == positive, probabilities[:, positive])
+        value = choose_threshold(truth == positive, probabilities[:, positive], looks)
         return Threshold(value, True, f"{value:.4g}, chosen on val for balanced accuracy")
     wanted = list(classes).index(aim.of)
     if not (truth == wanted).any():

@@ -25,6 +25,7 @@ PrimaryMetric = Literal["balanced_accuracy", "accuracy", "macro_f1", "roc_auc", 
 
 
 AROUND_A_FIT = ("evaluate", "folds", "where", "search")  # options that change no single fit
+OF_THE_WHOLE = (*AROUND_A_FIT, "primary_metric", "calibration", "choose_on", "threshold")  # a part of a model has none
 
 
 class Options(BaseModel):
@@ -112,6 +113,14 @@ class TrainingConfig(Options):
     def digest(self) -> str:
         """16 hex digits over every option."""
         return stable_hash(self.model_dump(mode="json"))
+
+    def for_the_whole(self) -> list[str]:
+        """Options that differ from their defaults and say nothing about a part of another config's model."""
+        return [name for name in OF_THE_WHOLE if getattr(self, name) != type(self).model_fields[name].default]
+
+    def as_part(self) -> Self:
+        """The config without them."""
+        return self.model_copy(update={name: type(self).model_fields[name].default for name in OF_THE_WHOLE})
 
     def once(self) -> Self:
         """The config of a single fit: without what says how often, and where, it is fitted."""

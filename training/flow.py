@@ -24,7 +24,7 @@ from darkroom.settings import get_settings
 from darkroom.storage import Storage
 from darkroom.thresholds import check_aim
 from training import receipts
-from training.config import load_config, wanted_features
+from training.config import load_config, parse_config, wanted_features
 from training.data import class_names, read_split
 from training.experiments.placement import Unit, placed
 from training.kinds import Job, kind_of
@@ -155,7 +155,7 @@ def train(lake: Storage, task: dict[str, Any]) -> dict[str, Any]:
         from training import tracking
         from training.comparing.leaks import measure_given
 
-        result = {**result, "given": measure_given(lake, task, load_config(task["name"]))}
+        result = {**result, "given": measure_given(lake, task, parse_config(result["options"]))}
         client = tracking.open_client()
         with tracking.reached():
             told = {f"given_test_{name}": value for name, value in result["given"]["metrics"].items()}

@@ -121,7 +121,7 @@ def assemble(
         # A recall is promised for val as it is.
         whole = isinstance(config.threshold, BalancedAccuracyAim)
         on = (truth, calibrated(seen, temperature.value)) if whole else (val.truth, probabilities)
-        found = find_threshold(config.threshold, *on, classes, classes.index(positive))
+        found = find_threshold(config.threshold, *on, classes, classes.index(positive), looks if whole else 1)
         threshold = found.value
         notes.append(f"Threshold {found.note}.")
         if not found.reached:

@@ -55,7 +55,7 @@ def _table(row: Row, results: Sequence[dict[str, Any]]) -> list[str]:
     configs = [name for name in row.configs if any(one["config"] == name for one in results)]
     for config in configs:
         mine = [one for one in results if one["config"] == config]
-        cells = [_interval([one["metrics"].get(name) for one in mine], mine, name) for name in names]
+        cells = [(_over_folds if row.kfold else _over_seeds)(mine, name) for name in names]
         minutes = [np.mean([one[name] for one in mine]) for name in ("minutes", "cpu_minutes")]
         images = f"{mine[0]['images']:,}"
         lines.append(
@@ -64,14 +64,20 @@ def _table(row: Row, results: Sequence[dict[str, Any]]) -> list[str]:
     return lines
 
 
-def _interval(values: Sequence[float | None], results: Sequence[dict[str, Any]], name: str) -> str:
+def _over_folds(results: Sequence[dict[str, Any]], name: str) -> str:
+    """The mean over seeds of what the folds give: all seeds see the same folds, and say nothing of other images."""
+    found = [one["folds"][name] for one in results if name in one.get("folds", {})]
+    if not found:
+        return ""
+    mean, low, high = (np.mean([one[part] for one in found]) for part in ("mean", "low", "high"))
+    return f"{mean:.3f} ({low:.3f} to {high:.3f})"
+
+
+def _over_seeds(results: Sequence[dict[str, Any]], name: str) -> str:
     from scipy.stats import t
 
-    known = np.array([value for value in values if value is not None])
-    if not len(known):
-        return ""
-    if len(known) == 1:
-        found = results[0].get("folds", {}).get(name)
-        return f"{known[0]:.3f}" + (f" ({found['low']:.3f} to {found['high']:.3f})" if found else "")
+    known = np.array([one["metrics"][name] for one in results if one["metrics"].get(name) is not None])
+    if len(known) < 2:
+        return "".join(f"{value:.3f}" for value in known)
     half = t.ppf(0.975, len(known) - 1) * known.std(ddof=1) / np.sqrt(len(known))
     return f"{known.mean():.3f} ± {half:.3f}"

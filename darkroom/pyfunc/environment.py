@@ -10,6 +10,7 @@ import shutil
 import subprocess
 import sys
 import sysconfig
+import tempfile
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -55,8 +56,11 @@ def environment_python(requirements: str, python: str) -> Path:
 
 
 def _build(folder: Path, requirements: str) -> None:
-    partial = folder.with_suffix(".partial")
-    shutil.rmtree(partial, ignore_errors=True)  # of a build that was killed
+    for left in folder.parent.glob(f"{folder.name}.partial-*"):
+        shutil.rmtree(left, ignore_errors=True)  # of a build that was killed
+    # A folder for each attempt: pip may outlive whoever started it, and would write into the next one's.
+    partial = Path(tempfile.mkdtemp(prefix=f"{folder.name}.partial-", dir=folder.parent))
+    partial.chmod(0o755)
     log.info("Building the environment %s; this takes a minute or more.", folder)
     _run([sys.executable, "-m", "venv", str(partial)], "no environment could be made (python -m venv)")
     (partial / "requirements.txt").write_text(requirements)

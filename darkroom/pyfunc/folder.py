@@ -18,9 +18,16 @@ HOW = "docs/bring-your-own.md shows a model that fits."
 
 
 def folder_digest(files: Mapping[str, bytes]) -> str:
-    """SHA-256 over the sorted paths of a model's files, relative with slashes, and the SHA-256 of each content."""
+    """SHA-256 over the sorted paths of a model's files, relative with slashes, and the SHA-256 of each content.
+
+    Raises ModelError for a path that leads out of the folder, or that could be read as another one's line.
+    """
     digest = hashlib.sha256()
     for path in sorted(files):
+        if not path.isprintable() or "\\" in path or not {"", ".", ".."}.isdisjoint(path.split("/")):
+            raise ModelError(
+                f"The model's folder holds a file {path[:200]!r}. Expected plain paths inside of it. {HOW}"
+            )
         digest.update(f"{hashlib.sha256(files[path]).hexdigest()}  {path}\n".encode())
     return digest.hexdigest()
 

@@ -23,6 +23,7 @@ from training import tracking
 from training.classical.linear_graph import linear_graph
 from training.comparing.evaluate import evaluate_configs
 from training.config import TrainingConfig
+from training.deciding.scoring import trained_on
 from training.kinds import Fitted
 from training.packaging import build_package
 
@@ -214,3 +215,7 @@ def it_finds_the_same_again(world: dict[str, Any], report: dict[str, Any]) -> No
     assert found == report
     run = tracking.open_client().get_run(world["results"][0]["run_id"])
     assert len(run.inputs.dataset_inputs) == 3
+
+
+def it_takes_what_was_installed_by_hand_for_a_model_that_saw_none_of_our_images(lake: Storage) -> None:
+    assert trained_on(lake, "lamps", champions.BY_HAND) == frozenset()

@@ -84,6 +84,15 @@ def it_stays_at_a_half_where_val_gives_no_reason_to_move() -> None:
     assert choose_threshold(np.ones(5, dtype=bool), np.linspace(0, 1, 5)) == 0.5
 
 
+def it_is_no_surer_of_a_threshold_for_seeing_images_again() -> None:
+    truth = np.array([False] * 10 + [True] * 30)
+    values = np.where(truth, 0.9, 0.1)
+    values[12:14] = 0.45
+    once = choose_threshold(truth, values)
+    assert choose_threshold(np.tile(truth, 20), np.tile(values, 20), looks=20) == pytest.approx(once) == 0.5
+    assert choose_threshold(np.tile(truth, 20), np.tile(values, 20)) < 0.45
+
+
 def it_never_cuts_between_equal_probabilities() -> None:
     truth = np.array([True, False] * 50)
     values = np.full(100, 0.7)

@@ -62,6 +62,12 @@ def it_has_a_digest_over_all_paths_and_contents() -> None:
         assert folder_digest(other) != digest
 
 
+@pytest.mark.parametrize("path", ["../m.py", "/m.py", "a//m.py", "a\\m.py", "m.py\n0  python_model.pkl", "./m.py"])
+def it_has_no_digest_of_paths_that_lead_elsewhere(path: str) -> None:
+    with pytest.raises(ModelError, match="plain paths"):
+        folder_digest(model_files() | {path: b""})
+
+
 def it_is_tested_with_code_that_would_leave_a_mark(tmp_path: Path) -> None:
     for number, run in enumerate(
         (lambda files: exec(files["m.py"]), lambda files: pickle.loads(files["python_model.pkl"]))

@@ -107,6 +107,7 @@ def it_names_other_configs_by_their_options() -> None:
         (["hog_svm", "blend"], "blend cannot be blended"),
         (["hog_svm", {"kind": "svm", "kernel": "cubic"}], "kernel"),
         (["hog_svm", {"kind": "torch"}], "torch"),
+        (["hog_svm", {"kind": "svm", "calibration": "none", "evaluate": "kfold"}], "has evaluate, calibration"),
         ("hog_svm", "members"),
     ],
 )

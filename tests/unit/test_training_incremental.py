@@ -163,6 +163,9 @@ def it_refuses_a_state_that_does_not_fit(dataset: Storage) -> None:
         trained(dataset, split, resume="states/a.npz", penalty=0.5)
     with pytest.raises(InvalidRequest, match="other features"):
         trained(dataset, split, resume="states/a.npz", features=["lbp"])
+    held_out = [row | {"split": "test"} if row["content_id"] < "8" else row for row in split.to_pylist()]
+    with pytest.raises(InvalidRequest, match=r"was trained on \d+ of the \d+ images in val and test"):
+        trained(dataset, pa.Table.from_pylist(held_out, schema=split.schema), resume="states/a.npz")
     table = Table(dataset, splits_table("lamps"))
     rows = table.read({"split_id": "s1"}).to_pylist()
     renamed = [row | {"label": row["label"].replace(CLASSES[0], "GLARE")} for row in rows]

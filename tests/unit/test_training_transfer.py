@@ -179,6 +179,19 @@ def it_settles_no_statistics_of_frozen_layers() -> None:
     assert float(free.moving_mean[0]) == 7
 
 
+def it_settles_statistics_in_which_each_image_counts_alike() -> None:
+    import keras
+
+    from training.networks.batch_norm import settle_statistics
+
+    inputs = keras.Input((4, 4, 1))
+    layer = keras.layers.BatchNormalization()
+    pixels = np.zeros((9, 4, 4, 1), np.uint8)
+    pixels[8] = 90  # alone in the last batch
+    settle_statistics(keras.Model(inputs, layer(inputs)), pixels, batch_size=4)
+    assert float(layer.moving_mean[0]) == pytest.approx(10)
+
+
 @pytest.mark.parametrize(
     ("changes", "told"),
     [

@@ -109,6 +109,8 @@ def it_joins_graphs_of_different_versions() -> None:
         ({"head": {"kind": "svm", "features": ["hog"]}}, "Leave `features` out"),
         ({"head": {"kind": "svm", "cost": []}}, "cost"),
         ({"head": {}}, "kind None"),
+        ({"head": {"kind": "incremental"}}, "incremental keeps features"),
+        ({"head": {"kind": "svm", "evaluate": "kfold"}}, "head has evaluate"),
         ({"weights": "none"}, "Expected weights"),
         ({"backbone": "alexnet"}, "'alexnet'"),
         ({"transform": {"width": 16, "height": 16}}, "32 pixels"),

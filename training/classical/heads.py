@@ -6,7 +6,7 @@ import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from pydantic import Field
@@ -26,6 +26,8 @@ Head = Callable[[Vectors, Vectors, Trial], Tried]
 
 class HeadConfig(TrainingConfig):
     """A head on features."""
+
+    KEEPS_STATE: ClassVar[bool] = False  # True: a later training goes on from it, with the features of then
 
     features: FeatureSet = Field(
         default_factory=lambda: FeatureSet.model_validate(["hog"]),

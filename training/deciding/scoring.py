@@ -82,7 +82,12 @@ def _size(width: int | None, height: int | None) -> str:
 
 
 def trained_on(lake: Storage, dataset: str, split_id: str) -> frozenset[str]:
-    """The content_ids in train and val of a split. Raises DataError where the split is not known."""
+    """The content_ids in train and val of a split; none for a package that was installed by hand, and saw none of ours.
+
+    Raises DataError where the split is not known.
+    """
+    if split_id == BY_HAND:
+        return frozenset()
     split = read_split(lake, dataset, split_id)
     return frozenset(split.filter(pc.is_in(split["split"], pa.array([TRAIN, VAL])))["content_id"].to_pylist())
 
@@ -92,8 +97,7 @@ def champion_scores(lake: Storage, plan: Mapping[str, Any], champion: Champion, 
     name = f"The champion, version {champion.version},"
     try:
         model = load_package(lake, champion.package, package_id=champion.package_id, threads=THREADS)
-        known = champion.split_id != BY_HAND  # otherwise it saw nothing that is on this lake
-        seen = trained_on(lake, champion.dataset, champion.split_id) if known else frozenset()
+        seen = trained_on(lake, champion.dataset, champion.split_id)
         probabilities = predict_same(lake, plan, model, mine.content_ids)
     except (ModelError, DataError) as error:
         return Scores.unavailable(name, error.message)

@@ -49,7 +49,7 @@ class Config(TrainingConfig):
         """A name stands for the options of that config, so that the digest covers them."""
         if not isinstance(value, (list, tuple)):
             return value
-        return tuple(_options(load_config(one)) if isinstance(one, str) else one for one in value)
+        return tuple(_options(load_config(one).as_part()) if isinstance(one, str) else one for one in value)
 
     @field_validator("members")
     @classmethod
@@ -81,6 +81,8 @@ def _member(options: dict[str, Any], shared: dict[str, Any]) -> TrainingConfig:
         raise InvalidRequest(
             f"The kind {config.kind} cannot be blended. Expected one that is fitted in Python and gives a graph."
         )
+    if ignored := config.for_the_whole():
+        raise InvalidRequest(f"A member of a blend has {', '.join(ignored)}. Expected them in the blend's own options.")
     return config
 
 

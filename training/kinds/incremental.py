@@ -7,11 +7,14 @@ shows the learner only the images that it has not seen, once each.
 from __future__ import annotations
 
 import logging
-from typing import Literal, Self
+from collections.abc import Iterable
+from typing import ClassVar, Literal, Self
 
 import numpy as np
+import pyarrow.compute as pc
 from pydantic import Field, model_validator
 
+from darkroom.contract import TRAIN
 from darkroom.errors import InvalidRequest
 from darkroom.features import FittedFeatures
 from darkroom.features.packed import pack_features, unpack_features
@@ -28,6 +31,7 @@ RUNS_IN: Literal["python", "spark"] = "python"
 class Config(HeadConfig):
     """Options of scikit-learn's SGDClassifier, and what to go on from."""
 
+    KEEPS_STATE: ClassVar[bool] = True
     kind: Literal["incremental"] = "incremental"
     penalty: float = Field(default=1e-4, gt=0, le=1, description="Of large weights: alpha.")
     resume: str = Field(
@@ -46,11 +50,13 @@ class Config(HeadConfig):
 def fit(job: Job) -> Fitted:
     """Shows the learner each train image that it has not seen, in the order of content_id.
 
-    Raises InvalidRequest where the state is not there, or is of other classes, features or options.
+    Raises InvalidRequest where the state is not there, is of other classes, features or options, or has seen images
+    that this split measures by.
     """
     features, state, seen = _begin(job)
+    _check_unseen(job, seen)
     train, val = job.features("train", features), job.features("val", features)
-    marks = np.array([int(content_id[:16], 16) for content_id in train.content_ids], np.uint64)
+    marks = _marks(train.content_ids)
     new = np.flatnonzero(~np.isin(marks, seen))
     log.info(
         "%s: %s images seen before; %s of %s in train are new",
@@ -64,6 +70,20 @@ def fit(job: Job) -> Fitted:
     fitted = best_on_val(job, val.values, val.truth, [{}], only)
     kept = pack_state(learned, pack_features(features), np.union1d(seen, marks))
     return Fitted(fitted.graph, fitted.facts, fitted.history, features, state=kept)
+
+
+def _marks(content_ids: Iterable[str]) -> np.ndarray:
+    return np.array([int(content_id[:16], 16) for content_id in content_ids], np.uint64)
+
+
+def _check_unseen(job: Job, seen: np.ndarray) -> None:
+    held_out = job.split.filter(pc.not_equal(job.split["split"], TRAIN))["content_id"].to_pylist()
+    if known := int(np.isin(_marks(held_out), seen).sum()):
+        raise InvalidRequest(
+            f"The state {job.config.resume} was trained on {known:,} of the {len(held_out):,} images in val and test "
+            "of this split: what is measured on them would flatter. Expected none. Resume it on a split whose train "
+            "part has them, or begin anew, with an empty resume."
+        )
 
 
 def _begin(job: Job) -> tuple[FittedFeatures, State, np.ndarray]:

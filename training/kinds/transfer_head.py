@@ -50,6 +50,10 @@ class Config(BackboneConfig):
         found = parse_config({**shared, **self.head})
         if not isinstance(found, HeadConfig) or kind_of(found.kind).RUNS_IN != "python":
             raise InvalidRequest(f"The kind {found.kind} is no head that learns from features in Python, as svm is.")
+        if found.KEEPS_STATE:
+            raise InvalidRequest(f"The kind {found.kind} keeps features in its state. Expected another head, as svm.")
+        if ignored := found.for_the_whole():
+            raise InvalidRequest(f"A head has {', '.join(ignored)}. Expected them beside `head`.")
         if "features" in self.head:
             raise InvalidRequest("The features of the head are the backbone's. Leave `features` out.")
         return found

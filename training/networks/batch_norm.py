@@ -45,7 +45,7 @@ def _fused() -> Any:
 
 
 def settle_statistics(model: Any, pixels: np.ndarray, batch_size: int = 128) -> None:
-    """Sets the statistics of batch normalisation to the plain mean over ``pixels``, for the weights as they are.
+    """Sets the statistics of batch normalisation to the mean over all of ``pixels``, for the weights as they are.
 
     The running averages that training leaves lag behind weights that still move, and know nothing of averaged ones;
     on some hundred images that makes a good network look bad (Izmailov et al. 2018, arXiv 1803.05407, section 3.2).
@@ -57,9 +57,10 @@ def settle_statistics(model: Any, pixels: np.ndarray, batch_size: int = 128) -> 
     if not layers:
         return
     momentum = [layer.momentum for layer in layers]
-    for number, start in enumerate(range(0, len(pixels), batch_size)):
+    for start in range(0, len(pixels), batch_size):
+        batch = pixels[start : start + batch_size]
         for layer in layers:
-            layer.momentum = number / (number + 1)
-        model(pixels[start : start + batch_size], training=True)
+            layer.momentum = start / (start + len(batch))
+        model(batch, training=True)
     for layer, value in zip(layers, momentum, strict=True):
         layer.momentum = value
