@@ -120,11 +120,14 @@ class TrainingConfig(Options):
 
     def as_part(self) -> Self:
         """The config without them."""
-        return self.model_copy(update={name: type(self).model_fields[name].default for name in OF_THE_WHOLE})
+        return self._with_defaults(OF_THE_WHOLE)
 
     def once(self) -> Self:
         """The config of a single fit: without what says how often, and where, it is fitted."""
-        return self.model_copy(update={name: type(self).model_fields[name].default for name in AROUND_A_FIT})
+        return self._with_defaults(AROUND_A_FIT)
+
+    def _with_defaults(self, names: Sequence[str]) -> Self:
+        return self.model_copy(update={name: type(self).model_fields[name].default for name in names})
 
 
 def known_configs(folder: Path | None = None) -> list[str]:

@@ -49,7 +49,7 @@ class Config(TrainingConfig):
         """A name stands for the options of that config, so that the digest covers them."""
         if not isinstance(value, (list, tuple)):
             return value
-        return tuple(_options(load_config(one).as_part()) if isinstance(one, str) else one for one in value)
+        return tuple(_options(load_config(one)) if isinstance(one, str) else one for one in value)
 
     @field_validator("members")
     @classmethod
@@ -72,7 +72,7 @@ class Config(TrainingConfig):
 
 
 def _options(config: TrainingConfig) -> dict[str, Any]:
-    return config.once().model_dump(mode="json", exclude={*_SHARED, "description"})
+    return config.as_part().model_dump(mode="json", exclude={*_SHARED, "description"})
 
 
 def _member(options: dict[str, Any], shared: dict[str, Any]) -> TrainingConfig:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable
-from typing import ClassVar, Literal, Self
+from typing import Literal, Self
 
 import numpy as np
 import pyarrow.compute as pc
@@ -31,7 +31,7 @@ RUNS_IN: Literal["python", "spark"] = "python"
 class Config(HeadConfig):
     """Options of scikit-learn's SGDClassifier, and what to go on from."""
 
-    KEEPS_STATE: ClassVar[bool] = True
+    KEEPS_STATE = True
     kind: Literal["incremental"] = "incremental"
     penalty: float = Field(default=1e-4, gt=0, le=1, description="Of large weights: alpha.")
     resume: str = Field(
