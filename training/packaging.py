@@ -127,9 +127,7 @@ def assemble(
         if not found.reached:
             log.warning("%s: the aim of the threshold is not reached on val. %s", config.name, notes[-1])
     if looks > 1:
-        notes.append(
-            "Val stands there for its images as they are and under simulated shifts; for a recall, as is."
-        )
+        notes.append("Val stands there for its images as they are and under simulated shifts; for a recall, as is.")
     log.info("%s: %s", config.name, " ".join(notes))
     measured = score(val.truth, probabilities, classes, positive, threshold)
     labels = predict_labels(probabilities, None if positive is None else classes.index(positive), threshold)
