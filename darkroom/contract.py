@@ -164,6 +164,9 @@ REASON_LEAK = "would tie two splits"
 REASON_UNDERSAMPLED = "undersampled"
 REASON_SURPLUS = "beyond the requested count"
 
+# Of these, what some training takes back: k-fold what undersampling left out, and the split as given what leaks there.
+TAKEN_BACK = (REASON_UNDERSAMPLED, REASON_LEAK)
+
 
 @dataclass(frozen=True)
 class TableSpec:

@@ -1,4 +1,7 @@
-"""Preprocessing: ImageTransforms over the images of a split. Workers write the examples' Parquet files themselves."""
+"""Preprocessing: ImageTransforms over the images of a split, and over those out of it that a training may take back.
+
+Workers write the examples' Parquet files themselves.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,7 @@ import pyarrow as pa
 from pydantic import BaseModel, ConfigDict, Field
 
 from darkroom.codedigest import code_digest
-from darkroom.contract import SPLITS, examples_table, images_table, splits_table
+from darkroom.contract import SPLITS, TAKEN_BACK, examples_table, images_table, splits_table
 from darkroom.decode import one_thread
 from darkroom.errors import DataError
 from darkroom.reader import ImageReader
@@ -83,12 +86,13 @@ def plan_preprocessing(lake: Storage, request: dict[str, Any]) -> Preprocessing:
     """Find out what is missing; no image is opened. Raises InvalidRequest and DataError."""
     asked = checked_job(PreprocessRequest, request, "preprocess")
     images = Table(lake, images_table(asked.dataset)).read({"version": asked.version}, columns=["content_id", "uri"])
-    split = Table(lake, splits_table(asked.dataset)).read({"split_id": asked.split_id}, columns=["content_id", "split"])
+    columns = ["content_id", "split", "reason"]
+    split = Table(lake, splits_table(asked.dataset)).read({"split_id": asked.split_id}, columns=columns)
     for what, name, rows in (("version", asked.version, images), ("split", asked.split_id, split)):
         if not rows.num_rows:
             raise DataError(f"The dataset {asked.dataset} has no {what} {name!r}. Run prepare_dataset for it first.")
-    pairs = zip(split["content_id"].to_pylist(), split["split"].to_pylist(), strict=True)
-    wanted = {content_id for content_id, part in pairs if part in SPLITS}
+    parts = zip(*(split[name].to_pylist() for name in columns), strict=True)
+    wanted = {content_id for content_id, part, reason in parts if part in SPLITS or reason in TAKEN_BACK}
     address: dict[str, str] = {}
     for content_id, uri in zip(images["content_id"].to_pylist(), images["uri"].to_pylist(), strict=True):
         address[content_id] = min(uri, address.get(content_id, uri))

@@ -68,6 +68,10 @@ def plan(lake: Storage, request: dict[str, Any], now: datetime | None = None) ->
     for config in configs:
         _positive_class(config.positive_class, classes, config.name)
         check_aim(config.threshold, classes, config.name)
+    if asked.with_leaks:
+        from training.comparing.leaks import read_given_split
+
+        read_given_split(lake, asked.dataset, asked.version, asked.split_id)  # refused now, not after the training
     model = asked.model or asked.dataset
     client = tracking.open_client()
     transforms = {config.transform.hash: config.transform.model_dump(mode="json") for config in configs}

@@ -1,7 +1,8 @@
 """What every kind of model reaches on real images: ``make bench-models ROWS="xray ct" SEEDS=5``.
 
-Measures what docs/model-results.json lacks for the code as it is, one process a fit, and writes docs/model-results.md.
-Hours of work: it can be stopped at any time, and goes on where it was. The lake lies in .darkroom/bench-models.
+Measures what docs/model-results.json lacks for the configs as they are, a process a config and seed, and writes
+docs/model-results.md. Hours of work: it can be stopped at any time, and what was measured is not measured again. The
+lake lies in .darkroom/bench-models.
 """
 
 from __future__ import annotations

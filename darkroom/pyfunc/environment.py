@@ -7,6 +7,7 @@ import hashlib
 import logging
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import sysconfig
@@ -73,20 +74,22 @@ def _build(folder: Path, requirements: str) -> None:
 
 def _run(command: list[str], what: str) -> None:
     pip = tuple(name for name in os.environ if name.startswith("PIP_"))
-    try:
-        done = subprocess.run(
-            command,
-            env=chosen((*BASIC, *_PIP, *_PROXIES, *pip)),
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            timeout=_BUILD_SECONDS,
-            check=False,
-        )
-        said = last_words(done.stdout)
-    except subprocess.TimeoutExpired as error:
-        done, said = None, f"nothing for {error.timeout:g} s"
-    if done is None or done.returncode != 0:
+    with subprocess.Popen(
+        command,
+        env=chosen((*BASIC, *_PIP, *_PROXIES, *pip)),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        start_new_session=True,  # so that the compilers that pip starts end with it
+    ) as process:
+        try:
+            said = last_words(process.communicate(timeout=_BUILD_SECONDS)[0])
+        except subprocess.TimeoutExpired as error:
+            said = f"nothing more within {_BUILD_SECONDS:,} s, after {last_words(error.output or b'')}"
+        finally:
+            if process.poll() is None:
+                os.killpg(process.pid, signal.SIGKILL)
+    if process.returncode != 0:
         raise MachineryError(
             f"The environment of a model cannot be built on this machine: {what}. It said: {said}. Expected a Python "
             "with venv, and an index or a folder of wheels that has all of them (PIP_INDEX_URL, PIP_FIND_LINKS). "

@@ -32,7 +32,7 @@ from darkroom.tables import Table
 from spark_apps.arrivals import PredictRequest
 from spark_apps.predict import worker_model
 from tests.packages import TRANSFORM, png, write_dataset
-from tests.pyfuncs import bright, saved
+from tests.pyfuncs import PYTHON, bright, saved
 from training import config, flow
 from training.deciding.scoring import challenger_scores, champion_scores
 
@@ -273,6 +273,23 @@ def it_builds_an_environment_once_and_none_by_halves(
         left.append(partial)
     assert left[0] != left[1]
     get_settings.cache_clear()
+
+
+def it_ends_what_a_build_that_takes_too_long_has_started(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    slow, started = tmp_path / "python", tmp_path / "started"
+    slow.write_text(f"#!/bin/sh\necho compiling\nsleep 300 &\necho $! > {started}\nwait\n")
+    slow.chmod(0o755)
+    monkeypatch.setattr("sys.executable", str(slow))
+    monkeypatch.setattr("darkroom.pyfunc.environment._BUILD_SECONDS", 1)
+    monkeypatch.setenv("DARKROOM_ENVIRONMENTS", str(tmp_path / "environments"))
+    get_settings.cache_clear()
+    with pytest.raises(MachineryError, match="nothing more within 1 s, after compiling"):
+        environment_python("anything==1", PYTHON)
+    get_settings.cache_clear()
+    compiler = Path(f"/proc/{started.read_text().strip()}/cmdline")
+    assert wait_until(
+        lambda: not compiler.exists() or not compiler.read_bytes()
+    )  # or a zombie
 
 
 def it_leaves_no_process_behind(world: dict[str, Any], trained: dict[str, Any]) -> None:

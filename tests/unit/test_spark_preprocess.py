@@ -5,10 +5,21 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from darkroom.contract import EXAMPLES_SCHEMA, examples_table, images_table
+from darkroom.contract import (
+    EXAMPLES_SCHEMA,
+    OUT,
+    REASON_LEAK,
+    REASON_SURPLUS,
+    REASON_UNDERSAMPLED,
+    SPLITS_SCHEMA,
+    examples_table,
+    images_table,
+    splits_table,
+)
 from darkroom.errors import CommitConflict, DataError, InvalidRequest
 from darkroom.storage import Storage
 from darkroom.tables import Table
@@ -67,6 +78,19 @@ def it_makes_the_examples_of_a_split_and_nothing_else(spark: SparkSession, lake:
         for row in table.to_pylist():
             pixels = np.frombuffer(row["pixels"], np.uint8).reshape(row["height"], row["width"], row["channels"])
             assert (pixels == transform.apply(lake.read(uris[row["content_id"]]))).all()
+
+
+def it_makes_what_a_training_may_take_back_too(spark: SparkSession, lake: Storage, version: str) -> None:
+    wanted = simple_split(lake, version)
+    table = Table(lake, splits_table(DATASET))
+    rows = table.read({"split_id": "s1"}).to_pylist()
+    reasons = {wanted[0]: REASON_UNDERSAMPLED, wanted[1]: REASON_LEAK, wanted[2]: REASON_SURPLUS}
+    for row in rows:
+        if row["content_id"] in reasons:
+            row |= {"split": OUT, "reason": reasons[row["content_id"]]}
+    table.commit({"split_id": "s1"}, pa.Table.from_pylist(rows, schema=SPLITS_SCHEMA), {})
+    run(spark, lake, request_for(version, SMALL))
+    assert set(examples(lake, SMALL)["content_id"].to_pylist()) == set(wanted) - {wanted[2]}
 
 
 def it_does_only_what_is_missing(spark: SparkSession, lake: Storage, version: str) -> None:

@@ -5,8 +5,11 @@ from __future__ import annotations
 import pyarrow as pa
 import pytest
 
+from darkroom.contract import IMAGES_SCHEMA, REASON_LEAK, images_table, splits_table
 from darkroom.errors import DataError
+from darkroom.splitting_flow import split_dataset
 from darkroom.storage import Storage
+from darkroom.tables import Table
 from tests.kinds import FITTED
 from tests.packages import png
 from tests.suites.feedback import DATASET
@@ -64,6 +67,27 @@ def it_tells_right_answers_of_images_that_leak_from_others(lake: Storage) -> Non
         "leak": 1.0,
         "others": 0.0,
     }
+
+
+def it_takes_back_what_a_split_that_keeps_the_given_test_left_out_as_leaking(lake: Storage) -> None:
+    asked = prepare(lake, fetched(lake, images()))["request"]
+    mixed = read_given_split(lake, DATASET, asked["version"], asked["split_id"])
+    chosen = {"dataset": DATASET, "version": asked["version"]}
+    done = split_dataset(lake, {**chosen, "options": {"keep_given_test": True, "seed": 1}})
+    left_out = Table(lake, splits_table(DATASET)).read({"split_id": done["split_id"]}).to_pandas()
+    assert (left_out["reason"] == REASON_LEAK).any()
+    table, leaks = read_given_split(lake, DATASET, asked["version"], done["split_id"])
+    assert leaks == mixed[1]
+    assert sorted(table["path"].to_pylist()) == sorted(mixed[0]["path"].to_pylist())
+
+
+def it_is_refused_before_a_training_where_no_test_split_was_given(world: World) -> None:
+    world.config("mean", "sharpness: 20")
+    images = Table(world.lake, images_table("lamps"))
+    rows = images.read({"version": world.request["version"]}).to_pandas().assign(given_split=None)
+    images.commit({"version": world.request["version"]}, pa.Table.from_pandas(rows, schema=IMAGES_SCHEMA), {})
+    with pytest.raises(DataError, match="gave no test split"):
+        world.plan("mean", with_leaks=True)
 
 
 def it_says_that_no_test_split_was_given(lake: Storage) -> None:

@@ -13,7 +13,17 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from darkroom.contract import OUT, SPLITS_SCHEMA, TEST, TRAIN, VAL, images_table, splits_table, training_reports
+from darkroom.contract import (
+    OUT,
+    SPLITS_SCHEMA,
+    TAKEN_BACK,
+    TEST,
+    TRAIN,
+    VAL,
+    images_table,
+    splits_table,
+    training_reports,
+)
 from darkroom.errors import DataError
 from darkroom.html import plural
 from darkroom.metrics import METRIC_NAMES
@@ -21,6 +31,7 @@ from darkroom.splitting import checked_options, rebalance
 from darkroom.storage import Storage
 from darkroom.tables import Table
 from training.config import TrainingConfig
+from training.data import class_names
 from training.experiments.fitting import fit_fold, read_fold, read_predictions
 from training.kinds import Job
 
@@ -32,17 +43,18 @@ VAL_SHARE = 0.15  # of the given train, drawn image by image, where the source g
 def read_given_split(lake: Storage, dataset: str, version: str, split_id: str) -> tuple[pa.Table, dict[str, Any]]:
     """The images of a split where their source put them, as a table like a split, and what leaks in it.
 
-    Identical files count once a part, and may be in several parts: that is the leak. What the split left out for a
-    problem, for contradicting labels or for want of pixels stays out. Returns the table and {"images": images of the
-    given test, "identical": how many of them are byte for byte in train or val, "near": how many of the others have a
-    near duplicate there, "groups": how many of the others share a group with them}.
-    Raises DataError where the source gave no test split.
+    Identical files count once a part, and may be in several parts: that is the leak. What the split left out because it
+    leaks, or to undersample, is in; what it left out for another reason stays out. Returns the table and {"images":
+    images of the given test, "identical": how many of them are byte for byte in train or val, "near": how many of the
+    others have a near duplicate there, "groups": how many of the others share a group with them}.
+    Raises DataError where the source gave no test split, or where that cannot be trained on.
     """
     recorded = Table(lake, splits_table(dataset)).last_commit({"split_id": split_id}) or {}
     split = Table(lake, splits_table(dataset)).read({"split_id": split_id}).to_pandas()
     columns = ["path", "content_id", "given_split"]
     files = Table(lake, images_table(dataset)).read({"version": version}, columns=columns).to_pandas()
-    kept = split[split["split"] != OUT].drop(columns=["path", "given_split", "split"])
+    usable = (split["split"] != OUT) | split["reason"].isin(TAKEN_BACK)
+    kept = split[usable].drop(columns=["path", "given_split", "split"])
     rows = files[files["given_split"].notna()].merge(kept, on="content_id")
     rows = rows.sort_values("path").drop_duplicates(["content_id", "given_split"]).reset_index(drop=True)
     if not (rows["given_split"] == TEST).any():
@@ -57,7 +69,9 @@ def read_given_split(lake: Storage, dataset: str, version: str, split_id: str) -
     rebalance(rows, options.rebalance, options.seed)
     rows = rows[rows["split"] != OUT]
     arrays = [pa.array(rows[field.name], type=field.type, from_pandas=True) for field in SPLITS_SCHEMA]
-    return pa.Table.from_arrays(arrays, schema=SPLITS_SCHEMA), _leaks(rows)
+    table = pa.Table.from_arrays(arrays, schema=SPLITS_SCHEMA)
+    class_names(table)
+    return table, _leaks(rows)
 
 
 def measure_given(lake: Storage, task: Mapping[str, Any], config: TrainingConfig) -> dict[str, Any]:
