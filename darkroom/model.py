@@ -88,8 +88,9 @@ class Model:
                 f"Got pixels {pixels.dtype}{list(pixels.shape)}. Expected uint8[N, {', '.join(map(str, shape))}]. "
                 "Make them with the model's own transform."
             )
-        starts = range(0, max(len(pixels), 1), BATCH)  # no image is a batch, too: it tells the outputs' widths
-        parts = [self._engine.run(pixels[k : k + BATCH], outputs) for k in starts]
+        if not len(pixels):  # a blank image tells the outputs' widths: not every graph takes an empty batch
+            return [found[:0] for found in self._run(np.zeros((1, *shape), dtype=np.uint8), outputs)]
+        parts = [self._engine.run(pixels[k : k + BATCH], outputs) for k in range(0, len(pixels), BATCH)]
         return [np.concatenate(found).astype(np.float32, copy=False) for found in zip(*parts, strict=True)]
 
     def _check_shapes(self) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from xdist.scheduler.loadscope import LoadScopeScheduling
 
 TENSORFLOW = (
+    "unit/test_training_doors.py",
     "unit/test_training_flow.py",
     "unit/test_training_keras.py",
     "unit/test_training_pretrained.py",

@@ -59,19 +59,20 @@ def plan(lake: Storage, request: dict[str, Any], now: datetime | None = None) ->
     from training import tracking
 
     asked = checked_job(PlanRequest, request, "training")
-    names = list(dict.fromkeys(asked.configs or get_settings().train_configs))
-    configs = [load_config(name) for name in names]
+    configs = [load_config(name) for name in dict.fromkeys(asked.configs or get_settings().train_configs)]
     metrics = sorted({config.primary_metric for config in configs})
     if len(metrics) > 1:
-        raise InvalidRequest(f"The configs {names} choose by different metrics: {metrics}. Expected one for all.")
+        raise InvalidRequest(
+            f"The configs {[one.name for one in configs]} choose by different metrics: {metrics}. Expected one for all."
+        )
     classes = class_names(read_split(lake, asked.dataset, asked.split_id))
     for config in configs:
         _positive_class(config.positive_class, classes, config.name)
         check_aim(config.threshold, classes, config.name)
-    if asked.with_leaks:
-        from training.comparing.leaks import read_given_split
+    if asked.with_leaks:  # refused now, not after the training
+        from training.comparing import leaks
 
-        read_given_split(lake, asked.dataset, asked.version, asked.split_id)  # refused now, not after the training
+        leaks.read_given_split(lake, asked.dataset, asked.version, asked.split_id)
     model = asked.model or asked.dataset
     client = tracking.open_client()
     transforms = {config.transform.hash: config.transform.model_dump(mode="json") for config in configs}
@@ -157,9 +158,9 @@ def train(lake: Storage, task: dict[str, Any]) -> dict[str, Any]:
     result = train_once(lake, task)
     if task.get("with_leaks"):
         from training import tracking
-        from training.comparing.leaks import measure_given
+        from training.comparing import leaks
 
-        result = {**result, "given": measure_given(lake, task, parse_config(result["options"]))}
+        result = {**result, "given": leaks.measure_given(lake, task, parse_config(result["options"]))}
         client = tracking.open_client()
         with tracking.reached():
             told = {f"given_test_{name}": value for name, value in result["given"]["metrics"].items()}
