@@ -189,15 +189,10 @@ def train_once(lake: Storage, task: dict[str, Any]) -> dict[str, Any]:
         return earlier
     client = tracking.open_client()
     with tracking.reached():
-        run_id = tracking.start_run(
-            client,
-            task["experiment_id"],
-            config.name,
-            {tracking.PARENT: task["parent_run_id"], "darkroom.config": config.name},
-            **_run_tags(task, config.transform.hash),
-        )
-        log.info("MLflow run %s", tracking.run_page(task["experiment_id"], run_id) or run_id)
+        identity = {tracking.PARENT: task["parent_run_id"], "darkroom.config": config.name}
         tags = {**_run_tags(task, config.transform.hash), "darkroom.config": config.name}
+        run_id = tracking.start_run(client, task["experiment_id"], config.name, identity, **tags)
+        log.info("MLflow run %s", tracking.run_page(task["experiment_id"], run_id) or run_id)
         nested = Nested(client, task["experiment_id"], run_id, tags)
         with tracking.active(run_id), placed(config) as place:
             searched = None
