@@ -20,7 +20,7 @@ from darkroom_airflow import flows
 from darkroom_airflow.common import DEFAULT_ARGS, TRAIN_PARALLEL, TRAIN_RUN_TYPES, TRAIN_SCHEDULE
 from darkroom_airflow.forms import params_of
 from darkroom_airflow.lineage_events import StartRun
-from darkroom_airflow.operators import SPARK, SparkJobOperator
+from darkroom_airflow.operators import SPARK, TRAINING, SparkJobOperator
 
 from darkroom.requests import TrainRequest
 
@@ -50,6 +50,7 @@ def train_model() -> None:
         **SPARK,
         task_id="train_spark",
         job="training.jobs.train",
+        conf=TRAINING,
         map_index_template="{{ task.request['name'] }}",
     ).expand(request=spark_tasks)
     examples >> [trained, trained_in_spark]

@@ -66,14 +66,22 @@ def as_darkroom_error(error: Exception) -> DarkroomError:
     """The error itself when it is one of ours, ours behind a Spark worker's traceback, or a MachineryError."""
     if isinstance(error, DarkroomError):
         return error
-    told = re.findall(r"^darkroom\.errors\.(\w+): (.+)$", str(error), re.MULTILINE)
-    if told:
-        return DarkroomError.from_dict({"error": told[-1][0], "message": told[-1][1]})
-    first_line = next(iter(str(error).splitlines()), "")
+    text = message_of(error) or "its message is lost with the process that it came from"
+    if ours := re.findall(r"^darkroom\.errors\.(\w+): (.+)$", text, re.MULTILINE):
+        return DarkroomError.from_dict({"error": ours[-1][0], "message": ours[-1][1]})
+    first_line = next(iter(text.splitlines()), "")
     return MachineryError(
         f"The job stopped with {type(error).__name__}: {first_line}. Expected it to end with a result. "
         "See the traceback in the log; if it names a server, check that it answers, then run the task again."
     )
+
+
+def message_of(error: Exception) -> str:
+    """The message of any error. An error of Java asks its JVM for it: empty where that has ended."""
+    try:
+        return str(error)
+    except Exception:  # noqa: BLE001 - py4j raises several of its own, and RecursionError
+        return ""
 
 
 class _Parser(argparse.ArgumentParser):

@@ -14,7 +14,7 @@ from typing import Any
 from airflow.providers.apache.spark.operators.spark_submit import SparkSubmitOperator
 
 from darkroom.contract import job_outcome
-from darkroom.errors import DarkroomError, MachineryError
+from darkroom.errors import DarkroomError, DataError, MachineryError
 from darkroom.settings import get_settings
 from darkroom.storage import FolderStorage, Storage, open_lake
 from darkroom.writer import RUN_VARIABLE
@@ -24,6 +24,11 @@ from spark_apps.packages import submit_conf
 
 # What every Spark task is submitted through: one slot on a laptop, and the connection that decides where Spark runs.
 SPARK = {"pool": "spark", "conn_id": get_settings().spark_connection}
+
+# MLlib computes with Java's vector API, which the quick compiler alone (spark-defaults.conf) makes many times slower.
+TRAINING = {"spark.driver.extraJavaOptions": "-XX:+UseSerialGC"}
+
+_OUT_OF_MEMORY = "Error code is: 52"  # Spark's exit code, in spark-submit's report
 
 
 class SparkJobOperator(TellsLineage, SparkSubmitOperator):
@@ -101,6 +106,11 @@ class SparkJobOperator(TellsLineage, SparkSubmitOperator):
 
     def _outcome(self, storage: Storage, folder: str, failure: Exception | None, ti: Any) -> dict[str, Any]:
         place = f"{folder}/" if folder else ""
+        if _OUT_OF_MEMORY in str(failure):
+            raise DataError(
+                f"The Spark job {self.job} needs more memory than its JVM has. Expected it to fit. Ask for less (a "
+                "smaller transform, fewer features), or raise spark.driver.memory in Spark's configuration."
+            ) from failure
         if storage.stat(f"{place}error.json"):
             error = DarkroomError.from_dict(json.loads(storage.read(f"{place}error.json")))
             if error.page:

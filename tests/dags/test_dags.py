@@ -157,6 +157,18 @@ def it_sends_every_spark_job_through_the_pool_and_the_connection(dags):
     assert {task.partial_kwargs["conn_id"] if task.is_mapped else task._conn_id for task in jobs} == {"spark_default"}
 
 
+def it_does_not_retry_a_spark_job_that_ran_out_of_memory(tmp_path):
+    from darkroom_airflow.operators import SparkJobOperator
+
+    from darkroom.errors import DataError
+    from darkroom.storage import FolderStorage
+
+    job = SparkJobOperator(task_id="job", job="training.jobs.train", request={})
+    told = RuntimeError("Cannot execute: spark-submit --master local[*]. Error code is: 52.")
+    with pytest.raises(DataError, match=r"training\.jobs\.train needs more memory .* spark\.driver\.memory"):
+        job._outcome(FolderStorage(tmp_path), "", told, None)
+
+
 def it_never_retries_what_the_user_must_correct(dags):
     from darkroom.errors import InvalidRequest, StorageUnavailable
 

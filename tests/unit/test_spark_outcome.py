@@ -109,6 +109,16 @@ def it_finds_our_error_behind_a_workers_traceback() -> None:
     assert isinstance(as_darkroom_error(RuntimeError("no such text")), MachineryError)
 
 
+def it_tells_of_an_error_whose_message_is_lost() -> None:
+    class Lost(Exception):  # as py4j's, which asks a JVM that may have ended
+        def __str__(self) -> str:
+            raise ConnectionRefusedError
+
+    found = as_darkroom_error(Lost())
+    assert isinstance(found, MachineryError)
+    assert "Lost: its message is lost" in found.message
+
+
 @pytest.mark.parametrize("kind", [DataError, StorageUnavailable])
 def it_keeps_our_own_errors(kind: type[DarkroomError]) -> None:
     error = kind("told")

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+import subprocess
+import sys
 from typing import Any
 
 import numpy as np
@@ -27,6 +30,16 @@ from training.kinds.mllib_linear_regression import regression_facts
 
 pytestmark = pytest.mark.unit
 
+
+HUNGRY = """
+from training.classical.mllib import session
+try:
+    with session() as spark:
+        many = "sequence(id, id + 1000000000)"
+        spark.range(1).selectExpr(f"{many} AS many").selectExpr("many[7]", "size(many)").collect()
+except MemoryError as error:
+    print("ran out:", error)
+"""
 
 FAST: dict[str, dict[str, Any]] = {
     "mllib_logistic_regression": {"max_iterations": 20},
@@ -209,3 +222,9 @@ def it_reads_color(spark: Any, lake: Storage) -> None:
     graph = kind_of(job.config.kind).fit(job).graph
     info = package_info(transform=rgb.model_dump(mode="json"), transform_hash=rgb.hash, input_shape=rgb.shape)
     assert load_package(lake, pack(info, graph)).predict(job.examples("val").pixels).shape == (10, 2)
+
+
+def it_says_that_spark_ran_out_of_memory() -> None:
+    """Its JVM ends, so in a process of its own."""
+    done = subprocess.run([sys.executable, "-c", HUNGRY], capture_output=True, text=True, check=False)
+    assert re.search(r"ran out: Spark's JVM has \d+g \(spark.driver.memory\)", done.stdout), done.stderr[-3000:]

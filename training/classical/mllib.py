@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -17,8 +18,9 @@ import pyarrow.compute as pc
 from pydantic import Field
 
 from darkroom.contract import TRAIN, VAL, examples_table
-from darkroom.errors import DataError
+from darkroom.errors import DarkroomError, DataError
 from darkroom.features import FeatureSet
+from darkroom.outcome import message_of
 from darkroom.sparkconf import give_keys, session_conf
 from darkroom.storage import Storage
 from darkroom.tables import Table
@@ -34,13 +36,18 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+OUT_OF_MEMORY = 52  # Spark's exit code
 ROWS_PER_BATCH = 512  # of examples, which are small, in an Arrow batch
 _FEATURES_SCHEMA = "content_id string, pixels array<float>, truth double, weight double"
 
 
 @contextmanager
 def session() -> Iterator[SparkSession]:
-    """spark-submit's session, or a local one; stopped at the end unless it was running before."""
+    """spark-submit's session, or a local one; stopped at the end unless it was running before.
+
+    Raises MemoryError where what is done with it takes more memory than Spark's JVM has. spark-submit ends then, with
+    an exit code of its own.
+    """
     from pyspark.sql import SparkSession
 
     builder = SparkSession.builder.appName("darkroom-train")
@@ -55,11 +62,30 @@ def session() -> Iterator[SparkSession]:
     spark = builder.getOrCreate()
     spark.sparkContext.setLogLevel("WARN")
     give_keys(spark)
+    memory = spark.conf.get("spark.driver.memory", "1g")
     try:
         yield spark
+    except Exception as error:
+        if _is_of_memory(error, spark):
+            borrowed = True  # its JVM ends by itself
+            raise MemoryError(f"Spark's JVM has {memory} (spark.driver.memory)") from None
+        raise
     finally:
         if not borrowed:
             spark.stop()
+
+
+def _is_of_memory(error: Exception, spark: SparkSession) -> bool:
+    """Whether Java ran out of memory. Spark ends its JVM then, at times before it could be asked what happened."""
+    if "java.lang.OutOfMemoryError" in message_of(error):
+        return True
+    java = getattr(spark.sparkContext._gateway, "proc", None)  # none where spark-submit started both
+    if java is None or isinstance(error, DarkroomError):
+        return False
+    try:
+        return bool(java.wait(timeout=5) == OUT_OF_MEMORY)
+    except subprocess.TimeoutExpired:
+        return False
 
 
 class MllibConfig(TrainingConfig):
@@ -111,6 +137,8 @@ def vector_parts(spark: SparkSession, job: Job) -> Iterator[Parts]:
 
     Raises DataError where an image of the split has no example for the config's transform, or lacks a feature.
     """
+    from pyspark import StorageLevel
+
     if job.config.feature_set is None:
         some = job.split.filter(pc.equal(job.split["split"], TRAIN))
         rows = labelled_examples(spark, job.lake, job.dataset, some, job.config.transform, job.classes)
@@ -119,7 +147,8 @@ def vector_parts(spark: SparkSession, job: Job) -> Iterator[Parts]:
         train = job.features(TRAIN)
         rows, expected = labelled_vectors(spark, train), len(train.truth)
     inputs, truth = val_of(job)
-    cached = vectors(rows.filter("weight > 0")).cache()
+    # On disk: MLlib keeps what it makes of the vectors in memory itself, and both have no room there.
+    cached = vectors(rows.filter("weight > 0")).persist(StorageLevel.DISK_ONLY)
     try:
         found = cached.count()
         if found != expected:

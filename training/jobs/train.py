@@ -19,6 +19,7 @@ def train(request: dict[str, Any]) -> dict[str, Any]:
 
 def main(argv: Sequence[str]) -> int:
     logging.basicConfig(level=logging.INFO, format="%(message)s")
+    logging.getLogger("py4j").setLevel(logging.ERROR)  # it tells of each connection that closes
     return run_job(argv, train)
 
 

@@ -132,5 +132,5 @@ def fit(job: Job) -> Fitted:
         raise DataError(
             f"The memory was not enough to train {job.config.name} on {job.split.num_rows:,} images of "
             f"{height}x{width}x{channels}: {next(iter(str(error).splitlines()), 'no detail')[:200]}. Expected it to "
-            "fit. Give the config a smaller transform, batch_size or model, or train on a larger machine."
+            "fit. Give the config a smaller transform, batch_size or model, or train where there is more memory."
         ) from error
