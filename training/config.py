@@ -61,7 +61,9 @@ class SearchOptions(Options):
 
     space: dict[str, Range | Choices] = Field(min_length=1, description="Options by their dotted names.")
     trials: int = Field(default=20, ge=1, le=1000, description="The first is the config as it stands.")
-    seconds: float | None = Field(default=None, gt=0, description="No trial begins after so many seconds of fitting.")
+    seconds: float | None = Field(
+        default=None, gt=0, description="No trial begins after so many seconds of fitting, of all trials together."
+    )
     parallel: int = Field(default=1, ge=1, le=64, description="Trials that are chosen, and in Spark fitted, together.")
 
 

@@ -18,6 +18,7 @@ from darkroom.errors import DataError
 from darkroom.storage import Storage
 from darkroom.tables import Table
 from darkroom.transform import ImageTransform
+from training.units import TIES, named_units
 
 log = logging.getLogger(__name__)
 
@@ -32,7 +33,8 @@ class Rows:
     """The images of a part of a split, in the order of content_id.
 
     ``truth`` int64[N], indices into ``classes``; ``weight`` float64[N], the loss weight; ``copies`` int64[N], how often
-    an epoch shows the image; ``group`` of each image, its own content_id if it has none.
+    an epoch shows the image; ``group`` the name of each image's unit (``training.units``): its group where it has one
+    and no near duplicate elsewhere, its own content_id where nothing is tied to it.
     """
 
     content_ids: list[str]
@@ -89,14 +91,14 @@ def part_rows(split: pa.Table, part: str) -> Rows:
     rows = split.filter(pc.equal(split["split"], part))
     if rows.num_rows == 0:
         raise DataError(f"The split has no image in {part}. Give it a share, or more images.")
-    ids, groups = rows["content_id"].to_pylist(), rows["group"].to_pylist()
+    ids = rows["content_id"].to_pylist()
     class_index = {name: k for k, name in enumerate(classes)}
     return Rows(
         content_ids=ids,
         truth=np.array([class_index[label] for label in rows["label"].to_pylist()], dtype=np.int64),
         weight=rows["weight"].to_numpy().astype(np.float64),
         copies=rows["copies"].to_numpy().astype(np.int64),
-        group=[group if group is not None else key for group, key in zip(groups, ids, strict=True)],
+        group=named_units(ids, rows.select(["content_id", *TIES]).to_pandas()),
         classes=classes,
     )
 

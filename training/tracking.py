@@ -122,7 +122,13 @@ def log_step(client: MlflowClient, run_id: str, step: int, values: Mapping[str, 
     from mlflow.entities import Metric
 
     now = int(time.time() * 1000)
-    metrics = [Metric(metric_name(name), float(value), now, step) for name, value in values.items()]
+    named: dict[str, float] = {}
+    for name, value in values.items():
+        key = metric_name(name)
+        while key in named:  # of another class, whose name differs in what MLflow does not take
+            key += "_"
+        named[key] = float(value)
+    metrics = [Metric(name, value, now, step) for name, value in named.items()]
     client.log_batch(run_id, metrics=metrics)
 
 
@@ -152,7 +158,7 @@ def flattened(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 def metric_name(name: str) -> str:
     """A name that MLflow takes: what it does not allow becomes an underscore."""
-    return re.sub(r"[^\w\-. /]", "_", name, flags=re.ASCII)
+    return re.sub(r"[^\w\-. /]", "_", name)
 
 
 def end_running(client: MlflowClient, parent_run_id: str) -> list[str]:

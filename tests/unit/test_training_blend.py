@@ -105,6 +105,7 @@ def it_names_other_configs_by_their_options() -> None:
         (["hog_svm", "logistic_regression"], "mllib_logistic_regression cannot be blended"),
         (["hog_svm", "pyfunc"], "pyfunc cannot be blended"),
         (["hog_svm", "blend"], "blend cannot be blended"),
+        (["hog_svm", "incremental"], "incremental keeps features in its state"),
         (["hog_svm", {"kind": "svm", "kernel": "cubic"}], "kernel"),
         (["hog_svm", {"kind": "torch"}], "torch"),
         (["hog_svm", {"kind": "svm", "calibration": "none", "evaluate": "kfold"}], "has evaluate, calibration"),

@@ -14,7 +14,7 @@ from darkroom.storage import Storage
 from darkroom.tables import Table
 from tests.packages import CLASSES, TRANSFORM, write_dataset
 from training import data
-from training.data import class_names, read_examples, read_split
+from training.data import class_names, part_rows, read_examples, read_split
 
 pytestmark = pytest.mark.unit
 
@@ -83,3 +83,21 @@ def it_leaves_out_what_is_out_and_needs_every_class_in_train(lake: Storage) -> N
         class_names(split)
     with pytest.raises(DataError, match="at least two"):
         class_names(split.filter(pa.compute.equal(split["label"], "BRIGHT")))
+
+
+def it_names_the_unit_of_each_image(lake: Storage) -> None:
+    """Patients p0 and p1 share a near duplicate; two images without a patient are near duplicates of each other."""
+    write_dataset(lake, "lamps", [TRANSFORM], train=12, other=6)
+    table = Table(lake, splits_table("lamps"))
+    rows = table.read({"split_id": "s1"}).to_pylist()
+    ids = [row["content_id"] for row in rows if row["split"] == "train"]
+    ties = [("p0", "c1"), ("p0", None), ("p1", "c1"), ("p1", None), ("p2", None), (None, "c2"), (None, "c2")]
+    told = dict(zip(ids, [*ties, *[(None, None)] * 5], strict=True))
+    for row in rows:
+        row["group"], row["duplicate_cluster"] = told.get(row["content_id"], (None, None))
+    table.commit({"split_id": "s1"}, pa.Table.from_pylist(rows, schema=table.spec.schema), {})
+    found = part_rows(read_split(lake, "lamps", "s1"), "train")
+    units = [dict(zip(found.content_ids, found.group, strict=True))[key] for key in ids]
+    assert units[:5] == ["p0", "p0", "p0", "p0", "p2"]
+    assert units[5] == units[6] == min(ids[5:7])
+    assert units[7:] == ids[7:]

@@ -11,7 +11,8 @@ import pytest
 from darkroom.contract import OUT, REASON_UNDERSAMPLED, SPLITS_SCHEMA
 from darkroom.errors import DataError
 from darkroom.splitting import SplitOptions
-from training.experiments.folds import make_folds, share_of_test, units_of
+from training.experiments.folds import make_folds, share_of_test
+from training.units import units_of
 
 pytestmark = pytest.mark.unit
 
@@ -49,7 +50,7 @@ def it_tests_every_image_once_and_keeps_units_in_one_part() -> None:
     groups = [f"p{number}" if number % 3 else None for number in rng.integers(0, 90, 300)]
     clusters = [f"d{number}" if number < 40 else None for number in rng.integers(0, 200, 300)]
     rows = split_of(labels, groups, duplicate_cluster=clusters)
-    units = dict(zip(rows["content_id"], units_of(rows, rows), strict=True))
+    units = dict(zip(rows["content_id"], units_of(rows["content_id"].tolist(), rows), strict=True))
     tested: list[str] = []
     for fold in folds_of(rows):
         assert sorted(fold["content_id"]) == sorted(rows["content_id"])
@@ -64,7 +65,7 @@ def it_ties_what_only_the_manifest_ties() -> None:
     manifest = pd.DataFrame(
         {"content_id": ["c000", "c001", "c001", "c002"], "group": ["p", "p", "q", "q"], "duplicate_cluster": None}
     )
-    units = units_of(rows, manifest)
+    units = units_of(rows["content_id"].tolist(), rows, manifest)
     assert units[0] == units[1] == units[2]
     assert len(set(units)) == 18
 

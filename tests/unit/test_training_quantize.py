@@ -69,6 +69,18 @@ def graph_of(names: str = "") -> bytes:
     return bytes(model.SerializeToString())
 
 
+def mean_of_two() -> bytes:
+    """Two networks of the same pixels, and the mean of what they say, as an ensemble is exported."""
+    model, other = (onnx.load_model_from_string(graph_of(name)) for name in ("a/", "b/"))
+    graph, names = model.graph, ["a/probabilities", "b/probabilities"]
+    graph.node.extend(other.graph.node)
+    graph.node.extend([helper.make_node("Add", names, ["sum"]), helper.make_node("Mul", ["sum", "half"], ["mean"])])
+    graph.initializer.extend([*other.graph.initializer, numpy_helper.from_array(np.float32(0.5), "half")])
+    del graph.output[:]
+    graph.output.extend([helper.make_tensor_value_info("mean", TensorProto.FLOAT, ["batch", 2])])
+    return bytes(model.SerializeToString())
+
+
 def images(count: int, seed: int) -> Examples:
     rng = np.random.default_rng(seed)
     truth = rng.integers(0, 2, count)
@@ -97,6 +109,14 @@ def it_says_nearly_the_same(smaller: bytes) -> None:
     assert np.abs(before - after).max() < 0.03
     assert np.abs(before - after).max() > 0  # it did change something
     np.testing.assert_allclose(after.sum(axis=1), 1, atol=1e-5)
+
+
+def it_keeps_every_bit_of_the_mean_of_several() -> None:
+    pixels = images(200, 1).pixels
+    before, after = (predictions(graph, pixels) for graph in (mean_of_two(), to_int8(mean_of_two(), pixels)))
+    assert 0 < np.abs(before - after).max() < 0.03
+    np.testing.assert_allclose(after.sum(axis=1), 1, atol=1e-6)
+    assert len(np.unique(after[:, 0])) > 0.9 * len(np.unique(before[:, 0]))
 
 
 def it_repeats_itself(smaller: bytes) -> None:

@@ -48,3 +48,11 @@ def it_ends_the_children_of_a_run_that_is_done_again_as_a_whole(client: MlflowCl
     again = tracking.start_run(client, experiment, "parent", identity)
     assert [client.get_run(one).info.status for one in (parent, child, again)] == ["FAILED", "FAILED", "RUNNING"]
     flow.close_runs(again)
+
+
+def it_keeps_the_metrics_of_classes_apart_whatever_their_names(client: MlflowClient) -> None:
+    run_id = tracking.start_run(client, tracking.open_experiment(client, "lamps"), "cnn", {})
+    told = {"recall_正常": 0.5, "recall_肺炎": 1.0, "recall_a(b": 0.25, "recall_a[b": 0.75, "recall_a b": 0.1}
+    tracking.log_step(client, run_id, 0, told)
+    assert sorted(client.get_run(run_id).data.metrics.values()) == sorted(told.values())
+    assert client.get_run(run_id).data.metrics["recall_肺炎"] == 1.0

@@ -104,9 +104,18 @@ def it_says_so_where_no_trial_ends(world: World) -> None:
         world.train("mean")
 
 
-def it_stops_when_its_time_is_over(world: World) -> None:
-    world.config("mean", SEARCH.replace("trials: 6", "trials: 50\n  seconds: 0.000001"))
-    assert world.train("mean")["search"]["trials"] == 1
+def it_fits_again_what_failed_before(world: World) -> None:
+    world.config("mean", f"{SEARCH}broken: [1, 2, 3, 4, 5, 6]\n")
+    with pytest.raises(DataError, match="None of the 6 trials"):
+        world.train("mean")
+    assert world.train("mean")["search"]["failed"] == 0  # fits 7 to 12: what they failed for was mended
+
+
+@pytest.mark.parametrize("parallel", [1, 4])
+def it_stops_when_its_time_is_over(world: World, parallel: int) -> None:
+    world.config("mean", SEARCH.replace("trials: 6", f"trials: 50\n  seconds: 0.000001\n  parallel: {parallel}"))
+    result = world.train("mean")
+    assert result["search"]["trials"] == len(runs_below(result["run_id"])) == 1
 
 
 def it_proposes_the_same_for_the_same_outcomes() -> None:

@@ -7,7 +7,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -66,13 +66,15 @@ def session() -> Iterator[SparkSession]:
     try:
         yield spark
     except Exception as error:
-        if _is_of_memory(error, spark):
-            borrowed = True  # its JVM ends by itself
+        lost = _is_of_memory(error, spark)
+        if not borrowed:
+            with suppress(Exception):  # its JVM may have ended
+                spark.stop()
+        if lost:
             raise MemoryError(f"Spark's JVM has {memory} (spark.driver.memory)") from None
         raise
-    finally:
-        if not borrowed:
-            spark.stop()
+    if not borrowed:
+        spark.stop()
 
 
 def _is_of_memory(error: Exception, spark: SparkSession) -> bool:

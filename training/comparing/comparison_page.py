@@ -112,7 +112,8 @@ def _cost(page: Page, comparison: Comparison) -> None:
         page.figure(svg(chart), "Quality against speed: nothing on the line is beaten in both", alt)
     page.text(
         "Images a second are those of the model package on the val and test images, in batches of 32, with 2 threads: "
-        "pixels in memory, decoding not counted, measured once on this machine. Time to train is the whole task."
+        "pixels in memory, decoding not counted, measured once on this machine. Time to train is that of the fit and "
+        "its package; a search and folds come on top."
     )
     page.table(
         ["config", "time to train, s", "package", "images a second", METRIC_NAMES[metric], "on the line"],

@@ -99,7 +99,7 @@ def _compare(
         part: measure_part(part, examples[part].truth, np.array(examples[part].group), told)
         for part, told in answers.items()
     }
-    kinds = {**slices_in(rows), "images of the group": group_sizes(examples["test"].group)}
+    kinds = {**slices_in(rows), "images of the group": group_sizes([row["group"] or row["content_id"] for row in rows])}
     fewest = gate_policy().slice_min_images
     entries = [
         Entry(

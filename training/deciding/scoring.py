@@ -54,8 +54,8 @@ def slices_of(lake: Storage, plan: Mapping[str, Any], content_ids: Sequence[str]
 
 
 def image_rows(lake: Storage, plan: Mapping[str, Any], content_ids: Sequence[str]) -> list[dict[str, Any]]:
-    """Path, mode, width and height of each image; of several files with one content, the first by path."""
-    columns = ["content_id", "path", "mode", "width", "height"]
+    """Path, mode, width, height and group of each image; of several files with one content, the first by path."""
+    columns = ["content_id", "path", "mode", "width", "height", "group"]
     rows = Table(lake, images_table(plan["dataset"])).read({"version": plan["version"]}, columns=columns)
     first: dict[str, dict[str, Any]] = {}
     for row in rows.to_pylist():  # sorted by path: the smallest path of a content stands for it

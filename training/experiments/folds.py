@@ -25,6 +25,7 @@ from darkroom.errors import DataError
 from darkroom.splitting import SplitOptions, checked_options, rebalance
 from darkroom.storage import Storage
 from darkroom.tables import Table
+from training.units import units_of
 
 
 def read_folds(lake: Storage, dataset: str, version: str, split_id: str, folds: int) -> tuple[list[pa.Table], pa.Table]:
@@ -58,7 +59,7 @@ def make_folds(
     parts = round((shares.get(TRAIN, 0) + shares.get(VAL, 0)) / max(shares.get(VAL, 0), 1))
     rows = rows[kept].sort_values("content_id", ignore_index=True)
     rows = rows.assign(reason=None, weight=1.0, copies=np.int32(1))
-    units = units_of(rows, manifest)
+    units = units_of(rows["content_id"].tolist(), rows, manifest)
     labels = rows["label"].to_numpy()
     _check_enough(labels, units, folds)
     fold = _stratified(labels, units, folds, options.seed)
@@ -78,27 +79,6 @@ def make_folds(
         columns = [pa.array(one[field.name], type=field.type, from_pandas=True) for field in SPLITS_SCHEMA]
         made.append(pa.Table.from_arrays(columns, schema=SPLITS_SCHEMA))
     return made, pa.table({"content_id": rows["content_id"].tolist(), "unit": units})
-
-
-def units_of(rows: pd.DataFrame, manifest: pd.DataFrame) -> np.ndarray:
-    """int64[N]: images of one unit share a group or a duplicate cluster, directly or through others."""
-    from scipy.sparse import coo_matrix
-    from scipy.sparse.csgraph import connected_components
-
-    position = pd.Series(np.arange(len(rows)), index=rows["content_id"].to_numpy())
-    found = [
-        pd.DataFrame({"content_id": table["content_id"], "node": kind + table[kind].astype(str)})[table[kind].notna()]
-        for table in (rows, manifest)
-        for kind in ("group", "duplicate_cluster")
-    ]
-    ties = pd.concat(found)
-    ties = ties[ties["content_id"].isin(position.index)]
-    nodes, names = pd.factorize(ties["node"])
-    contents = position[ties["content_id"].to_numpy()].to_numpy()
-    total = len(rows) + len(names)
-    links = coo_matrix((np.ones(len(ties), np.int8), (contents, nodes + len(rows))), shape=(total, total))
-    component = connected_components(links, directed=False)[1][: len(rows)]
-    return np.asarray(pd.factorize(component)[0], dtype=np.int64)
 
 
 def _stratified(labels: np.ndarray, units: np.ndarray, parts: int, seed: int) -> np.ndarray:

@@ -52,9 +52,10 @@ def search(
         for values in asked:
             tried = with_options(config, values).once()
             jobs.append((values, Job(lake, task["dataset"], split, tried, task["seed"])))
-        found = _batch(lake, task, place, nested, done, jobs, config.primary_metric)
+        left = options.seconds - spent if options.seconds else float("inf")
+        found = _batch(lake, task, place, nested, done, jobs, config.primary_metric, left)
         done += found
-        spent += max(one["seconds"] for one in found)
+        spent += sum(one["seconds"] for one in found)
     ended = [one for one in done if one["state"] == COMPLETE]
     if not ended:
         raise DataError(
@@ -184,8 +185,9 @@ def _batch(
     done: Sequence[Mapping[str, Any]],
     jobs: Sequence[tuple[dict[str, Any], Job]],
     metric: str,
+    left: float,
 ) -> list[dict[str, Any]]:
-    """The outcomes of some trials, in their order."""
+    """The outcomes of some trials, in their order; none begins once ``left`` seconds of fitting are spent."""
     curves = [
         {step: values["val_loss"] for step, values in one["steps"] if "val_loss" in values}
         for one in done
@@ -210,9 +212,12 @@ def _batch(
 
     def waiting() -> Iterator[Unit]:
         for number, (_, job) in enumerate(jobs, len(done) + 1):
+            if sum(one["seconds"] for one in found.values()) >= left:
+                return
             key = trial_key(task, job.config)
             begin(number, job)
-            if earlier := receipts.find_trial(lake, task["model"], key):
+            earlier = receipts.find_trial(lake, task["model"], key)
+            if earlier and earlier["state"] != FAILED:  # what it failed for may have been mended
                 end(number, earlier, live=False)
                 continue
             if place.live:

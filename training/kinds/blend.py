@@ -81,6 +81,8 @@ def _member(options: dict[str, Any], shared: dict[str, Any]) -> TrainingConfig:
         raise InvalidRequest(
             f"The kind {config.kind} cannot be blended. Expected one that is fitted in Python and gives a graph."
         )
+    if getattr(config, "KEEPS_STATE", False):
+        raise InvalidRequest(f"The kind {config.kind} keeps features in its state. Expected another member, as svm.")
     if ignored := config.for_the_whole():
         raise InvalidRequest(f"A member of a blend has {', '.join(ignored)}. Expected them in the blend's own options.")
     return config

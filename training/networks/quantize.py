@@ -123,13 +123,28 @@ def _with_used_domains(path: Path) -> bytes:
 
 
 def _outside(graph: Any) -> list[str]:
-    """The nodes before the first convolution and from the pooled features on: cheap, and they need every bit."""
-    kinds = [node.op_type for node in graph.node]
-    first = kinds.index("Conv") if "Conv" in kinds else len(kinds)
-    last = max((k for k, kind in enumerate(kinds) if kind == "Conv"), default=-1)
+    """The nodes before the first convolution and from the pooled features on: cheap, and they need every bit.
+
+    A graph may be the mean of several networks: first and pooled is what is so on every way through it.
+    """
     tail = {"GlobalAveragePool", "ReduceMean", "Squeeze", "MatMul", "Gemm", "Softmax"}
-    late = [node for node in graph.node[last + 1 :] if node.op_type in tail]
-    return [node.name for node in [*graph.node[:first], *late]]
+    leads_to_one: set[str] = set()  # names of values that a convolution comes after
+    for node in reversed(graph.node):
+        if node.op_type == "Conv" or leads_to_one.intersection(node.output):
+            leads_to_one.update(node.input)
+    comes_of_one: set[str] = set()  # of values that one comes before
+    pooled: set[str] = set()
+    outside = []
+    for node in graph.node:
+        if node.op_type == "Conv" or comes_of_one.intersection(node.input):
+            comes_of_one.update(node.output)
+        else:
+            outside.append(node.name)
+        last = not leads_to_one.intersection(node.output)
+        if last and (node.op_type in tail or pooled.intersection(node.input)):
+            pooled.update(node.output)
+            outside.append(node.name)
+    return list(dict.fromkeys(outside))
 
 
 def _balanced(probabilities: np.ndarray, examples: Examples) -> float:
