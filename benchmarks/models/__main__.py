@@ -19,7 +19,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from benchmarks.models.rows import ROWS, Row
+from benchmarks.models.rows import ROWS, SPEEDS, Row, Speed
 from benchmarks.models.table import page
 from darkroom.codedigest import code_digest
 from darkroom.settings import get_settings
@@ -58,19 +58,34 @@ def measured(row: Row, chosen: dict[str, str], config: str, seed: int) -> dict[s
     spent = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
     return {
         **{name: task[name] for name in ("row", "config", "seed")},
-        "date": datetime.now(UTC).date().isoformat(),
-        "code": code_digest()[:12],
+        **_stamp(),
         "config_digest": load_config(config).digest,
-        "machine": f"{os.cpu_count()} x {platform.machine()}",
         "minutes": round((time.monotonic() - began) / 60, 2),
         "cpu_minutes": round(spent / 60, 2),
         **json.loads(done.stdout.splitlines()[-1]),
     }
 
 
+def timed(speed: Speed) -> dict[str, Any]:
+    """What a benchmark of speed says, in a process of its own."""
+    command = [sys.executable, str(ROOT / "benchmarks" / speed.script)]
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
+    words = [line.rstrip() for line in done.stdout.splitlines() if not line.startswith("{")]
+    return {"row": speed.name, **_stamp(), "text": "\n".join(words).strip()}
+
+
+def _stamp() -> dict[str, str]:
+    return {
+        "date": datetime.now(UTC).date().isoformat(),
+        "code": code_digest()[:12],
+        "machine": f"{os.cpu_count()} x {platform.machine()}",
+    }
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rows", nargs="*", default=[row.name for row in ROWS], choices=[row.name for row in ROWS])
+    known = [row.name for row in (*ROWS, *SPEEDS)]
+    parser.add_argument("--rows", nargs="*", default=known, choices=known)
     parser.add_argument("--configs", nargs="*", default=[], help="only these of each row")
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--again", action="store_true", help="also what was measured; the newest figures count")
@@ -94,9 +109,11 @@ def main() -> int:
             print(f"{row.name}: {config}, seed {seed}", file=sys.stderr, flush=True)
             found = measured(row, chosen, config, seed)
             print(json.dumps(found["metrics"]), flush=True)
-            results = [*_results(), found]  # another process may have added some
-            RESULTS.write_text(json.dumps(results, indent=1, sort_keys=True) + "\n")
-            PAGE.write_text(page(results))
+            results = _keep(found)
+    for speed in (speed for speed in SPEEDS if speed.name in asked.rows):
+        if asked.again or not any(one["row"] == speed.name for one in results):
+            print(speed.title, file=sys.stderr, flush=True)
+            results = _keep(timed(speed))
     PAGE.write_text(page(_results()))
     return 0
 
@@ -106,11 +123,17 @@ def _results() -> list[dict[str, Any]]:
     return found
 
 
+def _keep(found: dict[str, Any]) -> list[dict[str, Any]]:
+    results = [*_results(), found]  # another process may have added some
+    RESULTS.write_text(json.dumps(results, indent=1, sort_keys=True) + "\n")
+    PAGE.write_text(page(results))
+    return results
+
+
 def _same(one: dict[str, Any], row: Row, config: str, seed: int) -> bool:
     """Whether it was measured with these options. Other code may measure otherwise; the table says which it was."""
-    return (one["row"], one["config"], one["seed"]) == (row.name, config, seed) and one["config_digest"] == load_config(
-        config
-    ).digest
+    asked = {"row": row.name, "config": config, "seed": seed, "config_digest": load_config(config).digest}
+    return all(one.get(name) == value for name, value in asked.items())
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.models.rows import ROWS, Row
+from benchmarks.models.rows import ROWS, SPEEDS, Row
 from training.config import load_config
 
 HEAD = """# What the models reach
@@ -34,11 +34,19 @@ def page(results: Sequence[dict[str, Any]]) -> str:
             "",
             *([row.note, ""] if row.note else []),
         ]
+    for speed in SPEEDS:
+        last = next((one for one in reversed(results) if one["row"] == speed.name), None)
+        parts += [f"## {speed.title}", "", f"To reach: {speed.aim}.", ""]
+        told = ["Not measured."] if last is None else [f"On {last['date']}:", "", "```text", last["text"], "```"]
+        parts += [*told, ""]
     parts += ["## Looks at test images", "", "Each time that a config was measured where it is reported.", ""]
     parts += ["| date | row | config | seed | code | machine |", "|---|---|---|---|---|---|"]
     parts += [
         f"| {one['date']} | {one['row']} | {one['config']} | {one['seed']} | {one['code']} | {one['machine']} |"
-        for one in sorted(results, key=lambda one: (one["date"], one["row"], one["config"], one["seed"]))
+        for one in sorted(
+            (one for one in results if "config" in one),
+            key=lambda one: (one["date"], one["row"], one["config"], one["seed"]),
+        )
     ]
     return "\n".join(parts) + "\n"
 
@@ -50,17 +58,16 @@ def _is_current(one: dict[str, Any]) -> bool:
 
 def _table(row: Row, results: Sequence[dict[str, Any]]) -> list[str]:
     names = ["balanced_accuracy", "accuracy", "roc_auc", "ece"]
-    lines = ["| config | seeds | balanced accuracy | accuracy | ROC area | ECE | images | minutes | CPU-minutes |"]
-    lines.append("|" + "---|" * 9)
+    heads = ["config", "seeds", "balanced accuracy", "accuracy", "ROC area", "ECE", "images", "minutes", "CPU-minutes"]
+    heads += ["measured"]
+    lines = [f"| {' | '.join(heads)} |", "|" + "---|" * len(heads)]
     configs = [name for name in row.configs if any(one["config"] == name for one in results)]
     for config in configs:
         mine = [one for one in results if one["config"] == config]
         cells = [(_over_folds if row.kfold else _over_seeds)(mine, name) for name in names]
         minutes = [np.mean([one[name] for one in mine]) for name in ("minutes", "cpu_minutes")]
-        images = f"{mine[0]['images']:,}"
-        lines.append(
-            f"| {config} | {len(mine)} | {' | '.join(cells)} | {images} | {minutes[0]:.1f} | {minutes[1]:.1f} |"
-        )
+        cells += [f"{mine[0]['images']:,}", *(f"{one:.1f}" for one in minutes), max(one["date"] for one in mine)]
+        lines.append(f"| {config} | {len(mine)} | {' | '.join(cells)} |")
     return lines
 
 
