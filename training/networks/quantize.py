@@ -53,7 +53,7 @@ def to_int8(graph: bytes, pixels: np.ndarray) -> bytes:
     """
     from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
 
-    model = _folded(graph)
+    model = _with_averages_as_convolutions(_folded(graph))
     name = model.graph.input[0].name
 
     class Batches(CalibrationDataReader):  # type: ignore[misc]  # ONNX Runtime tells no types
@@ -136,15 +136,34 @@ def _outside(graph: Any) -> list[str]:
     pooled: set[str] = set()
     outside = []
     for node in graph.node:
-        if node.op_type == "Conv" or comes_of_one.intersection(node.input):
-            comes_of_one.update(node.output)
-        else:
-            outside.append(node.name)
+        first = node.op_type != "Conv" and not comes_of_one.intersection(node.input)
+        comes_of_one.update(() if first else node.output)
         last = not leads_to_one.intersection(node.output)
-        if last and (node.op_type in tail or pooled.intersection(node.input)):
-            pooled.update(node.output)
+        late = last and (node.op_type in tail or bool(pooled.intersection(node.input)))
+        pooled.update(node.output if late else ())
+        if first or late:
             outside.append(node.name)
-    return list(dict.fromkeys(outside))
+    return outside
+
+
+def _with_averages_as_convolutions(model: Any) -> Any:
+    """Means over neighbours as convolutions with equal weights: in 8 bits the former have no quick kernel."""
+    import onnx
+    from onnx import helper, numpy_helper
+
+    shapes = {one.name: one.type.tensor_type.shape for one in onnx.shape_inference.infer_shapes(model).graph.value_info}
+    for number, node in enumerate(model.graph.node):
+        options = {one.name: helper.get_attribute_value(one) for one in node.attribute}
+        padded = any(options.get("pads", ())) or options.get("auto_pad", b"NOTSET") not in (b"NOTSET", b"VALID")
+        known = node.op_type == "AveragePool" and node.input[0] in shapes
+        if not known or padded or options.get("ceil_mode") or "dilations" in options:
+            continue
+        channels, kernel = shapes[node.input[0]].dim[1].dim_value, options["kernel_shape"]
+        weights = np.full((channels, 1, *kernel), 1 / np.prod(kernel), np.float32)
+        model.graph.initializer.append(numpy_helper.from_array(weights, f"mean_{number}"))
+        told = {"group": channels, "kernel_shape": kernel, "strides": options.get("strides", [1] * len(kernel))}
+        node.CopyFrom(helper.make_node("Conv", [node.input[0], f"mean_{number}"], node.output, node.name, **told))
+    return model
 
 
 def _balanced(probabilities: np.ndarray, examples: Examples) -> float:
