@@ -81,6 +81,32 @@ def mean_of_two() -> bytes:
     return bytes(model.SerializeToString())
 
 
+def averaging(**options: Any) -> bytes:
+    """A convolution, means of two by two, a convolution, and the mean of what it gives."""
+    rng = np.random.default_rng(2)
+    kernels = {
+        name: rng.normal(0, 0.4, shape).astype(np.float32)
+        for name, shape in (("k1", (4, 1, 3, 3)), ("k2", (2, 4, 3, 3)))
+    }
+    nodes = [
+        helper.make_node("Cast", ["pixels"], ["f"], to=TensorProto.FLOAT),
+        helper.make_node("Transpose", ["f"], ["t"], perm=[0, 3, 1, 2]),
+        helper.make_node("Conv", ["t", "k1"], ["c"]),
+        helper.make_node("AveragePool", ["c"], ["a"], kernel_shape=[2, 2], strides=[2, 2], **options),
+        helper.make_node("Conv", ["a", "k2"], ["d"]),
+        helper.make_node("GlobalAveragePool", ["d"], ["g"]),
+        helper.make_node("Flatten", ["g"], ["scores"]),
+    ]
+    ends = [helper.make_tensor_value_info("pixels", TensorProto.UINT8, ["N", *SHAPE])]
+    last = [helper.make_tensor_value_info("scores", TensorProto.FLOAT, ["N", 2])]
+    stored = [numpy_helper.from_array(value, name) for name, value in kernels.items()]
+    model = helper.make_model(
+        helper.make_graph(nodes, "g", ends, last, stored), opset_imports=[helper.make_opsetid("", 15)]
+    )
+    model.ir_version = 8
+    return bytes(model.SerializeToString())
+
+
 def images(count: int, seed: int) -> Examples:
     rng = np.random.default_rng(seed)
     truth = rng.integers(0, 2, count)
@@ -117,6 +143,16 @@ def it_keeps_every_bit_of_the_mean_of_several() -> None:
     assert 0 < np.abs(before - after).max() < 0.03
     np.testing.assert_allclose(after.sum(axis=1), 1, atol=1e-6)
     assert len(np.unique(after[:, 0])) > 0.9 * len(np.unique(before[:, 0]))
+
+
+@pytest.mark.parametrize(("options", "kept"), [({}, False), ({"pads": [1, 1, 1, 1]}, True), ({"ceil_mode": 1}, True)])
+def it_takes_means_over_neighbours_as_convolutions(options: dict[str, Any], kept: bool) -> None:
+    pixels = images(60, 3).pixels
+    smaller = to_int8(averaging(**options), pixels)
+    kinds = [node.op_type for node in onnx.load_model_from_string(smaller).graph.node]
+    assert ("AveragePool" in kinds) is kept
+    before, after = predictions(averaging(**options), pixels), predictions(smaller, pixels)
+    assert np.abs(before - after).max() < 0.03 * np.ptp(before)
 
 
 def it_repeats_itself(smaller: bytes) -> None:
