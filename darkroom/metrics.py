@@ -100,10 +100,12 @@ def score(
     classes: Sequence[str],
     positive_class: str | None = None,
     threshold: float | None = None,
+    predicted: np.ndarray | None = None,
 ) -> dict[str, Any]:
     """Every metric of one model on one set of images.
 
-    ``truth`` int[N] indices into ``classes``; ``probabilities`` float[N, C], rows summing to one.
+    ``truth`` int[N] indices into ``classes``; ``probabilities`` float[N, C], rows summing to one; ``predicted`` int[N],
+    the labels that were said, where it is not ``predict_labels`` with this threshold that says them.
     Returns accuracy, balanced_accuracy, macro_f1, roc_auc, pr_auc, log_loss, ece (None where undefined), count,
     precision, recall and support by class, confusion (rows true), undefined {metric: reason}.
     With more than two classes, roc_auc and pr_auc are means over one-against-the-rest.
@@ -124,7 +126,8 @@ def score(
         )
     undefined: dict[str, str] = {}
     positive = names.index(positive_class) if positive_class is not None else None
-    predicted = predict_labels(probabilities, positive, threshold)
+    if predicted is None:
+        predicted = predict_labels(probabilities, positive, threshold)
     matrix = confusion(truth, predicted, len(names))
     support, named, hits = matrix.sum(1), matrix.sum(0), np.diagonal(matrix)
     result: dict[str, Any] = {

@@ -3,8 +3,9 @@
 A package holds ``package.json`` (classes, threshold, transform, what it was trained on) and one member that answers:
 
 - ``model.onnx``, whose input is uint8[N, H, W, C] and whose first output is float32[N, classes]. Where there is one,
-  ``features.npz`` says how pixels become vectors, and the graph takes those, float32[N, D]. Nothing of that can
-  execute code when loaded: graphs of standard operators only, with every weight inside the file, and plain arrays.
+  ``features.npz`` says how pixels become vectors, and the graph takes those, float32[N, D]; that of a blend takes
+  both. Nothing of that can execute code when loaded: graphs of standard operators only, with every weight inside the
+  file, and plain arrays.
 - ``pyfunc.zip``, an MLflow model with code of its own, which package.json names: see darkroom.pyfunc.
 
 Where there is one, ``reference.npz`` is what drift is measured from.

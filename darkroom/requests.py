@@ -32,7 +32,13 @@ class TrainRequest(BaseModel):
         description="Names of files in training/configs. Empty: those of the event, else the setting "
         "DARKROOM_TRAIN_CONFIGS.",
     )
-    seed: int = Field(0, ge=0, le=2**31 - 1, title="Seed", description="Decides initial weights and shuffling.")
+    seed: int | None = Field(
+        None,
+        ge=0,
+        le=2**31 - 1,
+        title="Seed",
+        description="Decides initial weights and shuffling. Empty: each config's own.",
+    )
     with_leaks: bool = Field(
         False,
         title="With leaks, too",

@@ -29,6 +29,7 @@ SPARK = (
     "unit/test_spark_validation.py",
     "unit/test_training_mllib.py",
     "unit/test_training_placement.py",
+    "unit/test_training_progress.py",
 )
 HDFS_AND_SPARK = (
     "integration/test_docs_servers.py",

@@ -139,6 +139,11 @@ def known_configs(folder: Path | None = None) -> list[str]:
 
 def load_config(name: str, folder: Path | None = None) -> TrainingConfig:
     """The config of that name. Raises InvalidRequest for an unknown one, and for a file that is not valid."""
+    return parse_config(content_of(name, folder), name)
+
+
+def content_of(name: str, folder: Path | None = None) -> dict[str, Any]:
+    """What the file of that name says, not checked yet, with its name. Raises InvalidRequest where there is none."""
     known = known_configs(folder)
     if name not in known:
         raise InvalidRequest(f"There is no training config {name!r}. Expected one of: {', '.join(known) or 'none'}.")
@@ -149,7 +154,7 @@ def load_config(name: str, folder: Path | None = None) -> TrainingConfig:
         raise InvalidRequest(f"The training config {path.name} is not YAML: {error}") from error
     if not isinstance(content, dict):
         raise InvalidRequest(f"The training config {path.name} holds a {type(content).__name__}. Expected a mapping.")
-    return parse_config({"name": name, **content}, name)
+    return {"name": name, **content}
 
 
 def parse_config(content: dict[str, Any], name: str | None = None) -> TrainingConfig:

@@ -26,6 +26,7 @@ from darkroom.thresholds import check_aim
 from training import receipts
 from training.config import load_config, parse_config, wanted_features
 from training.data import class_names, read_split
+from training.experiments.folds import read_folds
 from training.experiments.placement import Unit, placed
 from training.kinds import Job, kind_of
 from training.policy import gate_policy
@@ -69,6 +70,8 @@ def plan(lake: Storage, request: dict[str, Any], now: datetime | None = None) ->
     for config in configs:
         _positive_class(config.positive_class, classes, config.name)
         check_aim(config.threshold, classes, config.name)
+        if config.evaluate == "kfold":  # too few images for the folds are refused now, not after a search
+            read_folds(lake, asked.dataset, asked.version, asked.split_id, config.folds)
     if asked.with_leaks:  # refused now, not after the training
         from training.comparing import leaks
 
@@ -204,12 +207,8 @@ def train_once(lake: Storage, task: dict[str, Any]) -> dict[str, Any]:
                 kfold = crossval.estimate(lake, task, config, place, nested)
             started = time.monotonic()  # what its search and its folds took is no part of a config's time to train
             split = read_split(lake, task["dataset"], task["split_id"])
-            on_step = nested.steps_to(run_id)
-            job = Job(lake, task["dataset"], split, config, task["seed"])
-            unit = Unit("model", job.telling(on_step) if place.live else job, partial(fit_package, task))
-            [(_, made)] = place.run([unit])
-            for step, values in () if place.live else made.steps:
-                on_step(step, values)
+            job = Job(lake, task["dataset"], split, config, task["seed"]).telling(nested.steps_to(run_id))
+            [(_, made)] = place.run([Unit("model", job, partial(fit_package, task))])
             built = made.built
             tracking.log_step(client, run_id, 0, built.metrics("val_") | made.facts)
             tracking.log_figures(run_id, built.figures("val") | made.figures)

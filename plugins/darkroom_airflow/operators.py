@@ -19,7 +19,7 @@ from darkroom.settings import get_settings
 from darkroom.storage import FolderStorage, Storage, open_lake
 from darkroom.writer import RUN_VARIABLE
 from darkroom_airflow.lineage_events import TellsLineage
-from darkroom_airflow.links import OpenReport, name_run
+from darkroom_airflow.links import OpenMlflow, OpenReport, name_run
 from spark_apps.packages import submit_conf
 
 # What every Spark task is submitted through: one slot on a laptop, and the connection that decides where Spark runs.
@@ -44,7 +44,7 @@ class SparkJobOperator(TellsLineage, SparkSubmitOperator):
     """
 
     template_fields: Sequence[str] = (*SparkSubmitOperator.template_fields, "request")
-    operator_extra_links = (OpenReport(),)
+    operator_extra_links = (OpenReport(), OpenMlflow())
 
     def __init__(self, *, job: str, request: dict[str, Any], **kwargs: Any) -> None:
         super().__init__(application="", **kwargs)

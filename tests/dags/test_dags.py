@@ -10,6 +10,10 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from airflow.sdk.exceptions import ParamValidationError
+from darkroom_airflow.forms import fields_of
+
+from darkroom.requests import TrainRequest, parse_request
 
 pytestmark = pytest.mark.dags
 
@@ -50,6 +54,17 @@ def it_gives_every_form_field_a_title_a_sentence_a_default_and_a_check(dags):
             assert dag.params.get_param(name).description.endswith("."), name
             assert schema["type"], name
         dag.params.validate()
+
+
+def it_takes_an_empty_field_for_its_default(dags):
+    """Airflow's form sends null for a field that was left empty."""
+    params = dags["train_model"].params
+    assert params.get_param("seed").resolve(None) is None
+    assert params.get_param("seed").resolve(3) == 3
+    assert parse_request(TrainRequest, fields_of(dict.fromkeys(params))) == TrainRequest()
+    for wrong in (-1, "x", 0.5):
+        with pytest.raises(ParamValidationError):
+            params.get_param("seed").resolve(wrong)
 
 
 def it_prepares_before_it_publishes_and_validates_before_it_preprocesses(dags):

@@ -33,6 +33,8 @@ TRANSFORM = "transform: {width: 16, height: 16}\nwhere: spark\n"
 FEATURES = [{"kind": "hog", "cell": 8}, {"kind": "pixels", "side": 4}]
 CONFIGS = {
     "together": "kind: small_cnn\nmodel: {filters: [8, 16], first_stride: 1}\nepochs: 2\nbatch_size: 16\nworkers: 2\n",
+    "trials": f"kind: svm\nfeatures: {json.dumps(FEATURES)}\n"
+    "search: {trials: 2, parallel: 2, space: {cost: {choices: [[1], [10]]}}}\n",
     "folds": f"kind: svm\nevaluate: kfold\nfolds: 2\nfeatures: {json.dumps(FEATURES)}\n",
 }
 DRIVER = """
@@ -90,7 +92,7 @@ def wait_for_workers(stack: Stack, log: Path) -> None:
     pytest.fail(f"two workers were not there after 90 s: {log.read_text(errors='replace')[-2000:]}")
 
 
-def it_fits_networks_and_folds_in_workers_that_had_nothing(cluster: Stack, tmp_path: Path) -> None:
+def it_fits_networks_folds_and_trials_in_workers_that_had_nothing(cluster: Stack, tmp_path: Path) -> None:
     lake = open_storage(str(tmp_path / "lake"))
     transform = ImageTransform(width=16, height=16)
     write_dataset(lake, "lamps", [transform])
@@ -114,6 +116,7 @@ def it_fits_networks_and_folds_in_workers_that_had_nothing(cluster: Stack, tmp_p
     results: dict[str, Any] = json.loads((tmp_path / "results.json").read_text())
     assert results["folds"]["val"]["balanced_accuracy"] > 0.75  # by chance 0.5
     assert results["folds"]["kfold"]["folds"] == 2
+    assert results["trials"]["search"]["complete"] == 2
     for result in results.values():
         assert load_package(lake, result["package"]).predict(np.zeros((1, *transform.shape), np.uint8)).shape == (1, 2)
     logs = list((cluster.home / "spark" / "work").glob("app-*/*/stderr"))

@@ -69,6 +69,16 @@ def it_calls_an_image_positive_exactly_from_the_threshold_on() -> None:
     assert predict_labels(probabilities, None, None).tolist() == [0, 0, 0]
 
 
+def it_measures_the_labels_that_were_said() -> None:
+    truth, probabilities = np.array([0, 0, 1, 1]), np.array([[0.8, 0.2], [0.7, 0.3], [0.6, 0.4], [0.1, 0.9]])
+    said = np.array([0, 1, 1, 1])  # as several models did, each with a threshold of its own
+    found = score(truth, probabilities, ["a", "b"], "b", predicted=said)
+    assert found["confusion"] == [[1, 1], [0, 2]]
+    assert found["accuracy"] == 0.75
+    assert found["ece"] == pytest.approx(abs(0.8 - 1) / 4 + abs(0.3 - 0) / 4 + abs(0.4 - 1) / 4 + abs(0.9 - 1) / 4)
+    assert found["roc_auc"] == score(truth, probabilities, ["a", "b"], "b", 0.5)["roc_auc"]
+
+
 def it_finds_a_threshold_where_the_classes_part() -> None:
     rng = np.random.default_rng(0)
     truth = np.arange(400) % 4 > 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -115,3 +116,15 @@ def it_names_other_configs_by_their_options() -> None:
 def it_refuses_members_that_cannot_be(members: Any, told: str) -> None:
     with pytest.raises(InvalidRequest, match=told):
         parse_config({"name": "b", "kind": "blend", "members": members})
+
+
+def it_refuses_a_blend_that_names_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("training.config.CONFIG_FOLDER", tmp_path)
+    for name, member in {"one": "one", "two": "three", "three": "two"}.items():
+        (tmp_path / f"{name}.yaml").write_text(f"kind: blend\nmembers: [{member}, {{kind: small_cnn}}]\n")
+    for name in ("one", "two"):
+        with pytest.raises(InvalidRequest, match="blend cannot be blended"):
+            load_config(name)
+    inside = {"kind": "blend", "members": [{"kind": "blend", "members": ["one", "two"]}, {"kind": "small_cnn"}]}
+    with pytest.raises(InvalidRequest, match="blend cannot be blended"):
+        parse_config({"name": "b", **inside})

@@ -126,15 +126,15 @@ def it_ends_the_folds_of_a_training_that_died(world: World) -> None:
     assert client.get_run(fold).info.status == "FAILED"
 
 
-def it_refuses_more_folds_than_a_class_has_groups(world: World) -> None:
-    world.config("mean", "evaluate: kfold")
+def it_refuses_more_folds_than_a_class_has_groups_before_any_work(world: World) -> None:
+    world.config("mean", "evaluate: kfold\nsearch: {trials: 3, space: {sharpness: {low: 1, high: 9}}}")
     table = Table(world.lake, splits_table("lamps"))
     rows = table.read({"split_id": "s1"}).to_pandas()
     rows["group"] = rows["group"].str.slice(0, 2)  # p0 to p6, p8 and p9 at most
     rows.loc[rows["label"] == "DARK", "group"] = "p1"
     table.commit({"split_id": "s1"}, pa.Table.from_pandas(rows, table.spec.schema, preserve_index=False), {})
     with pytest.raises(DataError, match=r"DARK: 1.*Use fewer folds"):
-        world.train("mean")
+        world.plan("mean")
     assert FITTED == []
 
 

@@ -301,3 +301,14 @@ def it_repairs_the_alias_from_the_history(world: dict[str, Any]) -> None:
     assert champion is not None
     assert registry.repair_alias(world["lake"], "lamps") == champion.version
     assert str(client.get_model_version_by_alias("lamps", "champion").version) == champion.version
+
+
+def it_links_a_training_of_before_from_the_run_that_compares_it(world: dict[str, Any]) -> None:
+    lake, client = world["lake"], tracking.open_client()
+    (world["folder"] / "configs" / "narrow.yaml").write_text(f"{HEAD}cost: [1.0]\n")
+    before = {result["config"]: result["run_id"] for result in world["results"]}
+    again = train_all(lake, {**world["request"], "configs": ["cnn", "narrow"]})
+    note = client.get_run(again["plan"]["parent_run_id"]).data.tags["mlflow.note.content"]
+    assert "Trained before, and not below this run: [cnn](#/experiments/" in note
+    assert f"/runs/{before['cnn']})" in note
+    assert "[narrow]" not in note

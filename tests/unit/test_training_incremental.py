@@ -88,13 +88,15 @@ def it_says_in_a_graph_what_scikit_learn_says(classes: int) -> None:
 
 def it_keeps_its_state_as_plain_arrays() -> None:
     state, seen = learned(3, 50), np.array([1, 2**63], np.uint64)
-    data = pack_state(state, b"features", seen)
-    again, features, marks = unpack_state(data)
+    options = TRANSFORM.model_dump(mode="json")
+    data = pack_state(state, b"features", seen, options)
+    again, features, marks, transform = unpack_state(data)
+    assert transform == options
     assert features == b"features"
     assert marks.tolist() == seen.tolist()
     for one in fields(State):
         np.testing.assert_array_equal(getattr(again, one.name), getattr(state, one.name))
-    assert pack_state(again, features, marks) == data
+    assert pack_state(again, features, marks, transform) == data
 
 
 def evil() -> bytes:
@@ -105,7 +107,7 @@ def evil() -> bytes:
 
 def cut() -> bytes:
     state = learned(2, 50)
-    return pack_state(replace(state, weights=state.weights[:, :-1]), b"", np.empty(0, np.uint64))
+    return pack_state(replace(state, weights=state.weights[:, :-1]), b"", np.empty(0, np.uint64), {})
 
 
 @pytest.mark.parametrize("data", [b"", b"no zip", evil(), cut()])
@@ -161,6 +163,8 @@ def it_refuses_a_state_that_does_not_fit(dataset: Storage) -> None:
     dataset.write("states/a.npz", trained(dataset, split).state or b"")
     with pytest.raises(InvalidRequest, match="other penalty"):
         trained(dataset, split, resume="states/a.npz", penalty=0.5)
+    with pytest.raises(InvalidRequest, match="other transform"):
+        trained(dataset, split, resume="states/a.npz", transform=TRANSFORM.model_dump(mode="json") | {"resize": "crop"})
     with pytest.raises(InvalidRequest, match="other features"):
         trained(dataset, split, resume="states/a.npz", features=["lbp"])
     held_out = [row | {"split": "test"} if row["content_id"] < "8" else row for row in split.to_pylist()]

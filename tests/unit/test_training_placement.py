@@ -47,6 +47,7 @@ def it_does_fits_side_by_side_in_workers_of_one_thread(spark: Any, lake: Storage
     assert sorted(found) == [result["seed"] for _, result in sorted(found.items())] == [0, 1, 2, 3, 4]
     assert os.getpid() not in {result["pid"] for result in found.values()}
     assert {result["threads"] for result in found.values()} == {"1"}
+    assert {result["heard by"] for result in found.values()} == {1}  # a worker does fit after fit
 
 
 def it_keeps_what_others_did_when_one_fails(spark: Any, lake: Storage) -> None:

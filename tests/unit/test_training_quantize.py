@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 import onnx
-import onnxruntime
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
@@ -17,7 +16,7 @@ from darkroom.package import pack
 from darkroom.storage import Storage
 from tests.packages import package_info
 from training.data import Examples
-from training.networks.graph_names import with_plain_names
+from training.networks.plain_graphs import with_plain_names
 from training.networks.quantize import predictions, quantized, to_int8
 
 pytestmark = pytest.mark.unit
@@ -207,33 +206,3 @@ def it_gives_equal_networks_equal_names() -> None:
     pixels = images(5, 0).pixels
     np.testing.assert_array_equal(predictions(mine, pixels), predictions(graph_of(), pixels))
     assert onnx.load_model_from_string(mine).graph.input[0].name == "pixels"
-
-
-def it_gives_equal_networks_equal_nodes_whatever_their_order() -> None:
-    """A node that needs nothing of the others may stand anywhere before its use."""
-    first = onnx.load_model_from_string(branched())
-    second = onnx.load_model_from_string(branched())
-    nodes = [second.graph.node[position] for position in (1, 0, 2)]
-    copies = [onnx.NodeProto.FromString(node.SerializeToString()) for node in nodes]
-    del second.graph.node[:]
-    second.graph.node.extend(copies)
-    assert first.SerializeToString() != second.SerializeToString()
-    mine, theirs = with_plain_names(first), with_plain_names(second)
-    assert mine == theirs
-    values = np.array([[-3.0, 2.0]], np.float32)
-    (found,) = onnxruntime.InferenceSession(mine).run(None, {"x": values})
-    np.testing.assert_allclose(found, np.maximum(values, 0) + 1 / (1 + np.exp(-values)), atol=1e-6)
-
-
-def branched() -> bytes:
-    """relu(x) + sigmoid(x)."""
-    helper = onnx.helper
-    nodes = [
-        helper.make_node("Relu", ["x"], ["a"]),
-        helper.make_node("Sigmoid", ["x"], ["b"]),
-        helper.make_node("Add", ["a", "b"], ["y"]),
-    ]
-    x, y = (helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, ["N", 2]) for name in "xy")
-    model = helper.make_model(helper.make_graph(nodes, "g", [x], [y]), opset_imports=[helper.make_opsetid("", 17)])
-    model.ir_version = 9
-    return bytes(model.SerializeToString())

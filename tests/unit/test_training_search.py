@@ -185,6 +185,21 @@ def it_checks_the_space_before_any_work(space: dict[str, Any], message: str) -> 
         parse_config(network(space=space))
 
 
+def it_knows_a_whole_number_that_is_not_set_by_its_refusing_a_fraction() -> None:
+    space = {"epochs": {"low": 10, "high": 12}}
+    config = parse_config({"name": "cnn", "kind": "small_cnn", "search": {"space": space}})
+    (first,) = propose(config, [], 1, 0)
+    for values in propose(config, [{"values": first, "state": "failed", "value": None, "steps": []}], 5, 3):
+        with_options(config, values)
+
+
+def it_refuses_to_search_for_features() -> None:
+    """They are computed before any training."""
+    space = {"features": {"choices": [["hog"], ["lbp"]]}}
+    with pytest.raises(InvalidRequest, match=r"changes 'features'.*config for each list"):
+        parse_config({"name": "linear", "kind": "svm", "features": ["hog"], "search": {"space": space}})
+
+
 def it_refuses_a_search_with_several_workers() -> None:
     with pytest.raises(InvalidRequest, match="one of the two"):
         parse_config(network() | {"where": "spark", "workers": 2})

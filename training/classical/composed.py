@@ -11,13 +11,11 @@ def composed(network: bytes, head: bytes) -> bytes:
     """
     import onnx
 
-    from training.networks.graph_names import with_plain_names
+    from training.networks.plain_graphs import with_plain_names, without_unused_domains
 
     first, second = (onnx.load_model_from_string(graph) for graph in (network, head))
     for model in (first, second):
-        used = {node.domain for node in model.graph.node} | {""}
-        for entry in [entry for entry in model.opset_import if entry.domain not in used]:
-            model.opset_import.remove(entry)
+        without_unused_domains(model)
     newest = max(entry.version for model in (first, second) for entry in model.opset_import if entry.domain == "")
     first, second = (onnx.version_converter.convert_version(model, newest) for model in (first, second))
     first.ir_version = second.ir_version = max(first.ir_version, second.ir_version)

@@ -8,6 +8,7 @@ one by one, or in parts of any size, give what they would have given at once.
 from __future__ import annotations
 
 import io
+import json
 import zipfile
 from dataclasses import dataclass, fields, replace
 from typing import Any
@@ -135,15 +136,19 @@ def state_graph(state: State) -> bytes:
     return graph.finish(graph.beside_rest(each) if classes == 2 else graph.shares(each), classes)
 
 
-def pack_state(state: State, features: bytes, seen: np.ndarray) -> bytes:
-    """One npz file of plain arrays: the state, its packed features, and uint64[N], the images that it has seen."""
+def pack_state(state: State, features: bytes, seen: np.ndarray, transform: dict[str, Any]) -> bytes:
+    """One npz file of plain arrays: the state and all that the next image needs to become a vector for it.
+
+    ``features``: packed; ``seen``: uint64[N], the images that it has seen; ``transform``: the options of their pixels'.
+    """
     buffer = io.BytesIO()
     own = {one.name: getattr(state, one.name) for one in fields(State)}
-    np.savez(buffer, allow_pickle=False, **own, features=np.frombuffer(features, np.uint8), seen=seen)
+    told = np.array(json.dumps(transform, sort_keys=True))
+    np.savez(buffer, allow_pickle=False, **own, features=np.frombuffer(features, np.uint8), seen=seen, transform=told)
     return buffer.getvalue()
 
 
-def unpack_state(data: bytes) -> tuple[State, bytes, np.ndarray]:
+def unpack_state(data: bytes) -> tuple[State, bytes, np.ndarray, dict[str, Any]]:
     """What ``pack_state`` was given. Raises ModelError for anything else."""
     names = {one.name for one in fields(State)}
     try:
@@ -154,11 +159,12 @@ def unpack_state(data: bytes) -> tuple[State, bytes, np.ndarray]:
             arrays = {name: stored[name] for name in stored.files}
         state = State(**{name: arrays[name] for name in names})
         features, seen = arrays["features"].tobytes(), arrays["seen"].astype(np.uint64)
+        transform: dict[str, Any] = json.loads(str(arrays["transform"]))
     except (ValueError, KeyError, TypeError, OSError, EOFError, zipfile.BadZipFile) as error:
         raise ModelError(
             f"The state of an incremental learner cannot be read ({error!r}). Name another, or none to begin anew."
         ) from error
     width = state.origin.shape[0] if state.origin.ndim == 1 else -1
-    if set(arrays) != names | {"features", "seen"} or state.weights.shape[1:] != (width + 1,):
+    if set(arrays) != names | {"features", "seen", "transform"} or state.weights.shape[1:] != (width + 1,):
         raise ModelError("The state of an incremental learner holds other arrays than it should. Begin anew.")
-    return state, features, seen
+    return state, features, seen, transform

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from darkroom.html import Page, byte_size, number, plural
-from darkroom.metrics import METRIC_NAMES
+from darkroom.html import Page, byte_size
 from training.comparing import page_parts as parts
 from training.comparing.comparison import Entry
 from training.experiments.crossval_page import folds_part
@@ -14,23 +13,14 @@ from training.experiments.crossval_page import folds_part
 
 def config_page(plan: Mapping[str, Any], entry: Entry, pictures: Mapping[str, bytes]) -> str:
     """One self-contained HTML page. ``pictures``: the charts of test as PNG, from ``training.packaging.figures_of``."""
-    test, metric = entry.test, plan["primary_metric"]
+    test = entry.test
     page = Page(
         f"{entry.config} on {plan['dataset']}", f"version {plan['version'][:12]}, split {plan['split_id'][:12]}"
     )
-    bounds = parts.reach(test.intervals[metric])
-    page.tiles(
-        [
-            (METRIC_NAMES[metric], number(test.metrics[metric]), f"on test, {bounds}" if bounds else "on test"),
-            ("ROC area", number(test.metrics["roc_auc"]), parts.reach(test.intervals["roc_auc"]) or "no interval"),
-            ("calibration error", number(test.metrics["ece"]), "0 is perfect"),
-            ("test images", test.metrics["count"], f"in {plural(len(test.info.classes), 'class', 'classes')}"),
-        ]
-    )
+    parts.headline_tiles(page, test, plan["primary_metric"])
     page.section("Metrics")
     parts.metrics_of_parts(page, test, entry.val)
-    for reason in sorted(f"{name}: {why}" for name, why in test.metrics["undefined"].items()):
-        page.callout("note", f"Not defined on test: {reason}.")
+    parts.undefined_part(page, test)
     parts.class_table(page, {entry.config: test}, folded=False)
     if kfold := entry.result.get("kfold"):
         folds_part(page, kfold)

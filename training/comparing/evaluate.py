@@ -27,9 +27,9 @@ from training.comparing.evaluation_runs import tell_mlflow
 from training.comparing.explained import Explained, explain
 from training.comparing.measured import Answered, Measured, answered, measure_part, predictions_path
 from training.comparing.mistakes import Mistake, worst_mistakes
-from training.comparing.slices import group_sizes, slices_on
+from training.comparing.slices import image_slices, slices_on
 from training.data import Examples, read_examples, read_split
-from training.deciding.scoring import image_rows, slices_in
+from training.deciding.scoring import image_rows
 from training.packaging import THREADS, figures_of
 from training.policy import gate_policy
 
@@ -99,8 +99,7 @@ def _compare(
         part: measure_part(part, examples[part].truth, np.array(examples[part].group), told)
         for part, told in answers.items()
     }
-    kinds = {**slices_in(rows), "images of the group": group_sizes([row["group"] or row["content_id"] for row in rows])}
-    fewest = gate_policy().slice_min_images
+    kinds, fewest = image_slices(rows), gate_policy().slice_min_images
     entries = [
         Entry(
             *(result, val, test, _size_of(lake, result), slices_on(test, kinds, fewest)),

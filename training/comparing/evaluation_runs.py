@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from darkroom.metrics import flat_metrics
 from darkroom.storage import Storage
@@ -11,7 +11,7 @@ from training import tracking
 from training.comparing.comparison import Comparison, Entry, measured_as_dict
 from training.comparing.datasets import log_datasets
 from training.comparing.measured import Measured
-from training.comparing.runs_view import share_view, view_link
+from training.comparing.runs_view import run_link, share_view, view_link
 from training.data import read_split
 
 PARTS = ("train", "val", "test")
@@ -39,7 +39,9 @@ def tell_mlflow(
         client.log_text(parent, lake.read(f"{folder}/comparison.json").decode(), "comparison.json")
         client.set_tag(parent, "darkroom.challenger", best.config)
         client.set_tag(parent, "darkroom.comparison", comparison.sentence)
-        client.set_tag(parent, "mlflow.note.content", _note(comparison))
+        tags = {run_id: client.get_run(run_id).data.tags for run_id in runs}
+        before = [entry for entry in comparison.entries if tags[entry.result["run_id"]].get(tracking.PARENT) != parent]
+        client.set_tag(parent, "mlflow.note.content", _note(comparison, before))
         tracking.log_step(client, parent, 0, _with_bounds(best.test, "challenger_test_"))
         share_view(client, plan["experiment_id"], comparison.metric)
 
@@ -75,9 +77,12 @@ def _json(entry: Entry) -> str:
     return json.dumps(content, indent=1, sort_keys=True, ensure_ascii=False, allow_nan=False)
 
 
-def _note(comparison: Comparison) -> str:
-    """What the parent run's page says at its top."""
-    champion = comparison.champion
+def _note(comparison: Comparison, before: Sequence[Entry]) -> str:
+    """What the parent run's page says at its top. ``before``: what earlier trainings had fitted, below their runs."""
+    champion, experiment = comparison.champion, comparison.plan["experiment_id"]
     told = f"\n\nAgainst {champion.champion}: {champion.sentence or champion.reason}" if champion else ""
-    table = f"[All trainings side by side]({view_link(comparison.plan['experiment_id'])})"
+    if before:
+        links = [f"[{entry.config}]({run_link(experiment, entry.result['run_id'])})" for entry in before]
+        told += f"\n\nTrained before, and not below this run: {', '.join(links)}."
+    table = f"[All trainings side by side]({view_link(experiment)})"
     return f"{comparison.sentence}{told}\n\nThe artifact `comparison.html` has the whole comparison. {table}."

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -89,7 +89,7 @@ def measure_part(part: str, truth: np.ndarray, groups: np.ndarray, answers: Mapp
     found = []
     for name, one in answers.items():
         info = one.info
-        metrics = score(truth, one.probabilities, info.classes, info.positive_class, info.threshold)
+        metrics = score(truth, one.probabilities, info.classes, info.positive_class, predicted=one.labels)
         metrics |= without_temperature(truth, one.probabilities, one.labels, info.temperature)
         # A metric that is not defined on the images has no interval, though some resamples may define it.
         bounds = {
@@ -117,8 +117,3 @@ def positive_of(info: PackageInfo) -> int | None:
 def predictions_path(folder: str, config: str) -> str:
     """Where the answers of a config on test lie in the folder of a training's reports."""
     return f"{folder}/test-{config}.parquet"
-
-
-def ranked(measured: Sequence[Measured], metric: str) -> list[Measured]:
-    """Best first; those without the metric last."""
-    return sorted(measured, key=lambda m: (m.metrics[metric] is None, -(m.metrics[metric] or 0.0), m.config))

@@ -1,4 +1,4 @@
-"""What the page of a comparison and the page of one config show alike."""
+"""What the pages of a comparison, of one config, and of folds show alike."""
 
 from __future__ import annotations
 
@@ -13,8 +13,9 @@ from training.comparing.curves import pr_figure, reliability_figure, roc_figure
 from training.comparing.differences import Compared
 from training.comparing.explained import SAMPLE
 from training.comparing.measured import Measured
-from training.comparing.mistakes import MOST
+from training.comparing.mistakes import MOST, Mistake
 from training.comparing.plots import confusion_figure
+from training.comparing.slices import Slices
 
 SLICES_SHOWN = 20
 
@@ -22,6 +23,30 @@ SLICES_SHOWN = 20
 def reach(bounds: Sequence[float] | None) -> str | None:
     """An interval as text."""
     return None if bounds is None else f"{bounds[0]:.3f} to {bounds[1]:.3f}"
+
+
+def headline_tiles(page: Page, measured: Measured, metric: str) -> None:
+    """The figures of one model at the head of its page."""
+    part, bounds = measured.part, reach(measured.intervals[metric])
+    area, area_bounds = measured.metrics["roc_auc"], reach(measured.intervals["roc_auc"])
+    page.tiles(
+        [
+            (
+                METRIC_NAMES[metric],
+                number(measured.metrics[metric]),
+                f"on {part}, {bounds}" if bounds else f"on {part}",
+            ),
+            ("ROC area", number(area), area_bounds or "no interval"),
+            ("calibration error", number(measured.metrics["ece"]), "0 is perfect"),
+            ("test images", measured.metrics["count"], f"in {plural(len(measured.info.classes), 'class', 'classes')}"),
+        ]
+    )
+
+
+def undefined_part(page: Page, measured: Measured) -> None:
+    """Which metrics are not defined, and why."""
+    for reason in sorted(f"{name}: {why}" for name, why in measured.metrics["undefined"].items()):
+        page.callout("note", f"Not defined on {measured.part}: {reason}.")
 
 
 def interval_table(page: Page, rows: Mapping[str, Measured], title: str, *, folded: bool) -> None:
@@ -116,21 +141,21 @@ def choices_part(page: Page, *measured: Measured) -> None:
 def answers_sections(page: Page, entry: Entry, whose: str) -> None:
     """Where one config is right and wrong, and what of the images it goes by."""
     page.section(f"Slices of {whose}")
-    _slices(page, entry)
+    slices_part(page, entry.test, entry.slices, "They are in comparison.json.")
     page.section(f"Misclassified by {whose}")
-    _mistakes(page, entry)
+    mistakes_part(page, entry.test, entry.mistakes)
     page.section(f"What answers of {whose} rest on")
     _explained(page, entry)
 
 
-def _slices(page: Page, entry: Entry) -> None:
-    """Accuracy by slice, worst first."""
-    whole = entry.test.metrics["accuracy"]
+def slices_part(page: Page, measured: Measured, slices: Slices, others: str = "") -> None:
+    """Accuracy by slice, worst first; ``others`` says where those are that are not shown."""
+    whole = measured.metrics["accuracy"]
     page.text(
         f"Share of right answers among test images that have something in common, the worst first; over all images "
         f"it is {number(whole)}. Looking at many slices, a few are low by chance: go by the intervals."
     )
-    found = entry.slices.found
+    found = slices.found
     rows = [
         [s.kind, s.value, s.accuracy, reach((s.low, s.high)), s.balanced_accuracy, s.images, s.groups]
         for s in found[:SLICES_SHOWN]
@@ -139,22 +164,23 @@ def _slices(page: Page, entry: Entry) -> None:
         headers = ["slice", "value", "accuracy", "95 % interval", "balanced accuracy", "images", "groups"]
         page.table(headers, rows)
     if len(found) > SLICES_SHOWN:
-        page.text(f"The other {len(found) - SLICES_SHOWN} slices are better; they are in comparison.json.")
-    page.bullets(entry.slices.notes)
+        page.text(f"The other {len(found) - SLICES_SHOWN} slices are better. {others}")
+    page.bullets(slices.notes)
 
 
-def _mistakes(page: Page, entry: Entry) -> None:
+def mistakes_part(page: Page, measured: Measured, mistakes: Sequence[Mistake]) -> None:
     """The pictures that were called wrong with the most confidence."""
-    wrong = int((entry.test.labels != entry.test.truth).sum())
-    if not entry.mistakes:
-        page.text(f"{entry.config} made no mistake on the {plural(len(entry.test.truth), 'test image')}.")
+    config, images = measured.config, len(measured.truth)
+    wrong = int((measured.labels != measured.truth).sum())
+    if not mistakes:
+        page.text(f"{config} made no mistake on the {plural(images, 'test image')}.")
         return
-    shown = f"the {MOST} it was surest of" if wrong > len(entry.mistakes) else "all of them"
+    shown = f"the {MOST} it was surest of" if wrong > len(mistakes) else "all of them"
     page.text(
-        f"{entry.config} has {wrong:,} of {len(entry.test.truth):,} test images wrong. These are {shown}, as the model "
+        f"{config} has {wrong:,} of {images:,} test images wrong. These are {shown}, as the model "
         "saw them: what it said and how sure it was, what the label is, and the file. A label may be wrong, too."
     )
-    page.gallery("Most confidently wrong", [(one.picture, one.caption) for one in entry.mistakes])
+    page.gallery("Most confidently wrong", [(one.picture, one.caption) for one in mistakes])
 
 
 def difference_table(page: Page, compared: Sequence[Compared], title: str, *, folded: bool = False) -> None:

@@ -11,6 +11,7 @@ import numpy as np
 from darkroom.metrics import balanced_accuracy, confusion, percentile_interval, resampled_counts
 from darkroom.statistics import wilson_interval
 from training.comparing.measured import LEVEL, Measured
+from training.deciding.scoring import slices_in
 
 ROUNDS = 1000
 
@@ -44,6 +45,12 @@ class Slices:
 
     def as_dict(self) -> dict[str, Any]:
         return {"found": [one.as_dict() for one in self.found], "notes": list(self.notes)}
+
+
+def image_slices(rows: Sequence[Mapping[str, Any]]) -> dict[str, list[str]]:
+    """What a page tells images apart by, a value an image; ``rows``: ``training.deciding.scoring.image_rows``."""
+    groups = [row["group"] or row["content_id"] for row in rows]
+    return {**slices_in(rows), "images of the group": group_sizes(groups)}
 
 
 def group_sizes(groups: Sequence[str]) -> list[str]:

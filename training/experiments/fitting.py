@@ -19,6 +19,8 @@ import pyarrow.parquet as pq
 
 from darkroom.metrics import flat_metrics, score
 from darkroom.storage import Storage
+from training.comparing.measured import Answered
+from training.comparing.mistakes import worst_mistakes
 from training.kinds import Fitted, Job, fit
 from training.packaging import Assembled, Built, assemble, build_package
 
@@ -30,12 +32,11 @@ _RESULT = b"darkroom.result"  # where a Parquet file's schema keeps the result t
 
 @dataclass(frozen=True)
 class Packaged:
-    """A model package on the lake, numbers and pictures about its fit, and the metrics of each step."""
+    """A model package on the lake, and numbers and pictures about its fit."""
 
     built: Built
     facts: dict[str, float]
     figures: dict[str, bytes]
-    steps: list[Step]
 
 
 def fit_recorded(job: Job, steps: list[Step]) -> Fitted:
@@ -50,12 +51,11 @@ def fit_recorded(job: Job, steps: list[Step]) -> Fitted:
 
 def fit_package(task: Mapping[str, Any], job: Job) -> Packaged | None:
     """Fits on the split and writes the package; None for a worker of a team that does not lead it."""
-    steps: list[Step] = []
-    fitted = fit_recorded(job, steps)
+    fitted = fit(job)
     if not job.team.leads:
         return None
     built = build_package(job.lake, task, job.config, fitted)
-    return Packaged(built, dict(fitted.facts), dict(fitted.figures), steps)
+    return Packaged(built, dict(fitted.facts), dict(fitted.figures))
 
 
 def fit_fold(task: Mapping[str, Any], path: str, job: Job) -> dict[str, Any] | None:
@@ -73,6 +73,7 @@ def fit_fold(task: Mapping[str, Any], path: str, job: Job) -> dict[str, Any] | N
     result = {
         "val": flat_metrics(made.info.metrics),
         "test": flat_metrics(test),
+        "info": made.info.model_dump(mode="json", exclude={"metrics"}),
         "facts": {name: float(value) for name, value in fitted.facts.items()},
         "steps": steps,
         "seconds": round(time.monotonic() - started, 3),
@@ -91,17 +92,23 @@ def _on_test(made: Assembled, job: Job) -> tuple[pa.Table, dict[str, Any]]:
     measured = score(examples.truth, probabilities, info.classes, info.positive_class, info.threshold)
     predicted = made.model.label_indices(probabilities)
     names = np.array(info.classes, dtype=object)
+    worst = worst_mistakes(Answered(info, probabilities, predicted), examples, examples.content_ids)
+    pictures = {one.content_id: one.picture for one in worst}
     columns = {
         "content_id": examples.content_ids,
         "truth": names[examples.truth].tolist(),
         "predicted": names[predicted].tolist(),
         "probabilities": pa.array(probabilities.astype(np.float64).tolist(), type=pa.list_(pa.float64())),
+        "picture": pa.array([pictures.get(content_id) for content_id in examples.content_ids], type=pa.binary()),
     }
     return pa.table(columns), measured
 
 
 def read_fold(lake: Storage, path: str) -> dict[str, Any] | None:
-    """The result of a fold that was done: val, test (flat metrics), facts, steps, seconds; None where there is none."""
+    """The result of a fold that was done; None where there is none.
+
+    It has val and test (flat metrics), info (``PackageInfo`` of its model), facts, steps and seconds.
+    """
     if lake.stat(path) is None:
         return None
     with lake.open(path) as stream:
@@ -110,5 +117,5 @@ def read_fold(lake: Storage, path: str) -> dict[str, Any] | None:
 
 
 def read_predictions(lake: Storage, path: str) -> pa.Table:
-    """A fold's predictions: content_id, truth, predicted, probabilities (in class order)."""
+    """A fold's predictions: content_id, truth, predicted, probabilities (in class order), picture (of the worst)."""
     return pq.read_table(io.BytesIO(lake.read(path))).replace_schema_metadata(None)

@@ -52,6 +52,10 @@ class Nested:
             self.client.set_tag(run_id, name, value)
         self.client.set_terminated(run_id, "FAILED" if failed else "FINISHED")
 
+    def log_page(self, run_id: str, page: str) -> None:
+        """The page of a run, under the name that a config's page has."""
+        self.client.log_text(run_id, page, "evaluation.html")
+
     def log_here(self, numbers: Mapping[str, float], pages: Mapping[str, str], lake: Storage) -> None:
         """Numbers and pages of the lake, as artifacts by name, to the run above."""
         tracking.log_step(self.client, self.parent, 0, numbers)

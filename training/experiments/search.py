@@ -200,12 +200,12 @@ def _batch(
         identity = {"darkroom.trial": str(number)}
         runs[number] = nested.start(f"{task['name']} trial {number}", identity, job.config.model_dump(mode="json"))
 
-    def end(number: int, result: dict[str, Any], *, live: bool) -> None:
+    def end(number: int, result: dict[str, Any], steps: Sequence[Step] = ()) -> None:
         found[number] = result
         numbers = {f"val_{name}": value for name, value in result["val"].items()}
         numbers |= {**result["facts"], "seconds": result["seconds"]}
         tags = {"darkroom.state": result["state"], "darkroom.reason": result["reason"]}
-        nested.finish(runs[number], numbers, () if live else result["steps"], failed=result["state"] == FAILED, **tags)
+        nested.finish(runs[number], numbers, steps, failed=result["state"] == FAILED, **tags)
         told = result["reason"] or f"{METRIC_NAMES[metric]} {result['value']:.3f} on val"
         values = ", ".join(f"{path} {_short(value)}" for path, value in jobs[number - len(done) - 1][0].items())
         log.info("Trial %d, %s: %s, %s, %.1f s", number, values, result["state"], told, result["seconds"])
@@ -218,15 +218,14 @@ def _batch(
             begin(number, job)
             earlier = receipts.find_trial(lake, task["model"], key)
             if earlier and earlier["state"] != FAILED:  # what it failed for may have been mended
-                end(number, earlier, live=False)
+                end(number, earlier, earlier["steps"])
                 continue
-            if place.live:
-                job = job.telling(nested.steps_to(runs[number]))
-            yield Unit(number, job, partial(fit_trial, dict(task), key, metric, curves))
+            told = job.telling(nested.steps_to(runs[number]))
+            yield Unit(number, told, partial(fit_trial, dict(task), key, metric, curves))
 
     with nested.ending(runs):
         for number, result in place.run(waiting()):
-            end(number, result, live=place.live)
+            end(number, result)
     return [{**found[number], "number": number, "values": jobs[number - len(done) - 1][0]} for number in sorted(found)]
 
 

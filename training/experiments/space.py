@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +14,10 @@ if TYPE_CHECKING:
 
 
 def check_space(config: TrainingConfig) -> None:
-    """Raises InvalidRequest unless every option is the kind's own and takes every end and choice of its range."""
+    """Raises InvalidRequest unless every option is the kind's own and takes every end and choice of its range.
+
+    What decides the features is no option of a search: they are computed before it.
+    """
     assert config.search is not None
     workers = getattr(config, "workers", 1)  # an option of networks
     if workers > 1:
@@ -30,7 +34,12 @@ def check_space(config: TrainingConfig) -> None:
             )
         ends = part.choices if isinstance(part, Choices) else (_number(config, path, part.low), part.high)
         for value in ends:
-            with_options(config, {path: value})
+            if with_options(config, {path: value}).input_hash != config.input_hash:
+                raise InvalidRequest(
+                    f"The search of the training config {config.name} changes {path!r}, and with it the features, "
+                    "which are computed before any training. Expected options of what learns from them. Write a config "
+                    "for each list of features; a training compares them."
+                )
 
 
 def with_options(config: TrainingConfig, values: Mapping[str, Any]) -> TrainingConfig:
@@ -67,7 +76,7 @@ def distributions(config: TrainingConfig) -> dict[str, BaseDistribution]:
     for path, part in config.search.space.items():
         if isinstance(part, Choices):
             found[path] = CategoricalDistribution(range(len(part.choices)))
-        elif _whole(config, path):
+        elif _whole(config, path, part):
             found[path] = IntDistribution(int(part.low), int(part.high), log=part.log)
         else:
             found[path] = FloatDistribution(float(part.low), float(part.high), log=part.log)
@@ -102,14 +111,20 @@ def from_optuna(config: TrainingConfig, values: Mapping[str, Any]) -> dict[str, 
     }
 
 
-def _whole(config: TrainingConfig, path: str) -> bool:
+def _whole(config: TrainingConfig, path: str, part: Range) -> bool:
+    """Whether the option takes whole numbers alone; one that is None so far shows it by refusing a fraction."""
     value = value_of(config, path)
+    if value is None:
+        try:
+            with_options(config, {path: part.low + (part.high - part.low) / math.pi})
+        except InvalidRequest:
+            return True
     return isinstance(value, int) and not isinstance(value, bool)
 
 
 def _number(config: TrainingConfig, path: str, value: float) -> float:
     part = config.search.space[path] if config.search else None
-    if isinstance(part, Range) and _whole(config, path) and (part.low % 1 or part.high % 1):
+    if isinstance(part, Range) and _whole(config, path, part) and (part.low % 1 or part.high % 1):
         raise InvalidRequest(
             f"The search of the training config {config.name} gives {path!r} the range {part.low:g} to {part.high:g}. "
             "Expected whole numbers, as the option is one."

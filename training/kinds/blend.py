@@ -18,7 +18,7 @@ from pydantic import Field, field_validator
 from darkroom.errors import InvalidRequest
 from darkroom.features import FeatureSet
 from training.classical.graphs import graph_probabilities
-from training.config import TrainingConfig, load_config, parse_config
+from training.config import TrainingConfig, content_of, load_config, parse_config
 from training.data import equal_classes
 from training.kinds import Fitted, Job, kind_of, later_epochs
 from training.networks.blended import Part, blended
@@ -49,6 +49,10 @@ class Config(TrainingConfig):
         """A name stands for the options of that config, so that the digest covers them."""
         if not isinstance(value, (list, tuple)):
             return value
+        contents = [content_of(one) if isinstance(one, str) else one for one in value]
+        for member, content in zip(value, contents, strict=True):  # before they are read: one may name this blend
+            if isinstance(content, dict) and content.get("kind") == "blend":
+                raise ValueError(f"the kind blend cannot be blended; name the members of {member!r} instead")
         return tuple(_options(load_config(one)) if isinstance(one, str) else one for one in value)
 
     @field_validator("members")
@@ -77,7 +81,7 @@ def _options(config: TrainingConfig) -> dict[str, Any]:
 
 def _member(options: dict[str, Any], shared: dict[str, Any]) -> TrainingConfig:
     config = parse_config({**options, **shared})
-    if isinstance(config, Config) or not config.GIVES_GRAPH or kind_of(config.kind).RUNS_IN != "python":
+    if not config.GIVES_GRAPH or kind_of(config.kind).RUNS_IN != "python":
         raise InvalidRequest(
             f"The kind {config.kind} cannot be blended. Expected one that is fitted in Python and gives a graph."
         )

@@ -50,8 +50,8 @@ class Config(HeadConfig):
 def fit(job: Job) -> Fitted:
     """Shows the learner each train image that it has not seen, in the order of content_id.
 
-    Raises InvalidRequest where the state is not there, is of other classes, features or options, or has seen images
-    that this split measures by.
+    Raises InvalidRequest where the state is not there, is of another transform, classes, features or options, or has
+    seen images that this split measures by.
     """
     features, state, seen = _begin(job)
     _check_unseen(job, seen)
@@ -68,7 +68,8 @@ def fit(job: Job) -> Fitted:
         return Tried(learned, state_graph(learned), {"images_seen": int(learned.count)})
 
     fitted = best_on_val(job, val.values, val.truth, [{}], only)
-    kept = pack_state(learned, pack_features(features), np.union1d(seen, marks))
+    transform = job.config.transform.model_dump(mode="json")
+    kept = pack_state(learned, pack_features(features), np.union1d(seen, marks), transform)
     return Fitted(fitted.graph, fitted.facts, fitted.history, features, state=kept)
 
 
@@ -99,11 +100,11 @@ def _begin(job: Job) -> tuple[FittedFeatures, State, np.ndarray]:
             f"The training config {config.name} resumes {config.resume}, which is not on {job.lake.root}. Expected the "
             "path that an earlier training returned as its state."
         ) from None
-    state, packed, seen = unpack_state(data)
+    state, packed, seen, transform = unpack_state(data)
     features = unpack_features(packed)
-    found = (tuple(state.classes.tolist()), features.features, float(state.penalty))
-    wanted = (job.classes, config.features, config.penalty)
-    for name, one, other in zip(("classes", "features", "penalty"), found, wanted, strict=True):
+    found = (transform, tuple(state.classes.tolist()), features.features, float(state.penalty))
+    wanted = (config.transform.model_dump(mode="json"), job.classes, config.features, config.penalty)
+    for name, one, other in zip(("transform", "classes", "features", "penalty"), found, wanted, strict=True):
         if one != other:
             raise InvalidRequest(
                 f"The state {config.resume} has other {name} than {config.name}: {one} instead of {other}. Expected "

@@ -42,6 +42,8 @@ class Config(TrainingConfig):
     def _alone(self) -> Self:
         if self.search is not None:
             raise ValueError("a model that learns nothing has nothing to search for; leave search out")
+        if self.where == "spark":
+            raise ValueError("a model that learns nothing needs no cluster; leave where out")
         return self
 
 

@@ -47,7 +47,10 @@ def fit(job: Job) -> Fitted:
 
 
 def network(options: ResNetOptions, shape: tuple[int, ...], classes: int, seed: int) -> Any:
-    """A keras.Model: uint8[N, H, W, C] -> (probabilities float32[N, classes], embedding float32[N, D])."""
+    """A keras.Model of uint8[N, H, W, C].
+
+    Outputs: probabilities float32[N, classes], embedding float32[N, D], maps float32[N, h, w, classes].
+    """
     import keras
     from keras import layers
 

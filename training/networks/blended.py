@@ -31,9 +31,11 @@ def blended(parts: Sequence[Part], weights: np.ndarray, shape: tuple[int, ...], 
     import onnx
     from onnx import TensorProto, helper
 
-    from training.networks.graph_names import with_plain_names
+    from training.networks.plain_graphs import with_plain_names, without_unused_domains
 
-    models = [_alike(onnx.load_model_from_string(part.graph)) for part in parts]
+    models = [onnx.load_model_from_string(part.graph) for part in parts]
+    for model in models:
+        without_unused_domains(model)
     newest = max(_opset(model) for model in models)
     models = [onnx.version_converter.convert_version(model, newest) for model in models]
     nodes, constants, opsets, said, embedding = [], [], {"": newest}, [], ""
@@ -69,14 +71,6 @@ def blended(parts: Sequence[Part], weights: np.ndarray, shape: tuple[int, ...], 
     )
     joined.ir_version = max(model.ir_version for model in models)
     return with_plain_names(joined)
-
-
-def _alike(model: Any) -> Any:
-    """Without operator sets that no node uses."""
-    used = {node.domain for node in model.graph.node} | {""}
-    for entry in [entry for entry in model.opset_import if entry.domain not in used]:
-        model.opset_import.remove(entry)
-    return model
 
 
 def _opset(model: Any) -> int:

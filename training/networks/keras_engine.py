@@ -18,8 +18,8 @@ from darkroom.metrics import balanced_accuracy, confusion
 from training.data import Examples, equal_classes
 from training.networks.augment import augment_batch, mixed, random_changes
 from training.networks.batch_norm import STATISTICS_IMAGES, settle_statistics
-from training.networks.graph_names import with_plain_names
 from training.networks.options import AugmentationOptions, NetworkConfig
+from training.networks.plain_graphs import with_plain_names, with_plain_shapes
 from training.networks.team import ALONE, Team, averaging
 
 log = logging.getLogger(__name__)
@@ -288,4 +288,6 @@ def to_onnx(model: Any) -> bytes:
         path = Path(folder) / "model.onnx"
         signature = [keras.InputSpec(shape=(None, *model.inputs[0].shape[1:]), dtype="uint8", name="pixels")]
         model.export(str(path), format="onnx", input_signature=signature, verbose=False)
-        return with_plain_names(onnx.load_model(path))
+        exported = onnx.load_model(path)
+    with_plain_shapes(exported)
+    return with_plain_names(exported)

@@ -18,7 +18,7 @@ import numpy as np
 from darkroom.metrics import balanced_accuracy, confusion
 from training.data import Examples
 from training.kinds import Job
-from training.networks.graph_names import with_plain_names
+from training.networks.plain_graphs import with_plain_names, without_unused_domains
 
 log = logging.getLogger(__name__)
 
@@ -115,9 +115,7 @@ def _with_used_domains(path: Path) -> bytes:
     import onnx
 
     model = onnx.load_model(path)
-    used = {node.domain for node in model.graph.node}
-    for entry in [entry for entry in model.opset_import if entry.domain not in used]:
-        model.opset_import.remove(entry)
+    without_unused_domains(model)
     del model.metadata_props[:]
     return with_plain_names(model)
 

@@ -1,8 +1,52 @@
-"""Plain names in an ONNX graph: an exporter's counters would make equal networks unequal files."""
+"""Plain ONNX graphs: equal networks give equal files, whatever the exporter counted and happened to fold."""
 
 from __future__ import annotations
 
 from typing import Any
+
+import numpy as np
+
+
+def with_plain_shapes(model: Any) -> None:
+    """Reshapes of an onnx.ModelProto take constants, and those that change nothing go.
+
+    TensorFlow's optimizer, which the exporter calls, folds the shapes of some of them in one run and not in another.
+    A shape with one open dimension, as that of the batch, is told by the others.
+    """
+    from onnx import numpy_helper, shape_inference
+
+    known = shape_inference.infer_shapes(model, data_prop=True).graph
+    shapes = {value.name: _shape_of(value) for value in (*known.input, *known.value_info, *known.output)}
+    graph = model.graph
+    said = {value.name for value in graph.output}
+    same: dict[str, str] = {}
+    for node in list(graph.node):
+        node.input[:] = [same.get(name, name) for name in node.input]
+        shape = shapes.get(node.output[0])
+        if node.op_type != "Reshape" or shape is None or shape.count(-1) > 1:
+            continue
+        if shape == shapes.get(node.input[0]) and node.output[0] not in said:
+            same[node.output[0]] = node.input[0]
+            graph.node.remove(node)
+            continue
+        name = f"{node.output[0]}/shape"
+        graph.initializer.append(numpy_helper.from_array(np.array(shape, np.int64), name))
+        node.input[1] = name
+
+
+def _shape_of(value: Any) -> list[int] | None:
+    """The dimensions, -1 for open ones; None where not even their number is known."""
+    tensor = value.type.tensor_type
+    if not tensor.HasField("shape"):
+        return None
+    return [int(one.dim_value) if one.HasField("dim_value") else -1 for one in tensor.shape.dim]
+
+
+def without_unused_domains(model: Any) -> None:
+    """Takes the operator sets out of an onnx.ModelProto that none of its nodes is of, but never ONNX's own."""
+    used = {node.domain for node in model.graph.node} | {""}
+    for entry in [entry for entry in model.opset_import if entry.domain not in used]:
+        model.opset_import.remove(entry)
 
 
 def with_plain_names(model: Any) -> bytes:
