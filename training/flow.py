@@ -93,7 +93,7 @@ def plan(lake: Storage, request: dict[str, Any], now: datetime | None = None) ->
     with tracking.reached():
         for config in configs:
             seed = config.seed if asked.seed is None else asked.seed
-            key = receipts.training_key(asked.version, asked.split_id, config.digest, config.input_hash, seed)
+            key = receipts.training_key(asked.version, asked.split_id, config, seed)
             trained = receipts.find_training(lake, model, key)
             if trained and tracking.known_run(client, trained["run_id"]) is None:
                 log.info("MLflow does not know the run of %s any more: it is trained again.", config.name)
@@ -190,6 +190,7 @@ def train_once(lake: Storage, task: dict[str, Any]) -> dict[str, Any]:
     if earlier := receipts.find_training(lake, task["model"], task["key"]):
         log.info("Nothing changed: %s was trained on this split before.", config.name)
         return earlier
+    receipts.check_planned(task, config)
     client = tracking.open_client()
     with tracking.reached():
         identity = {tracking.PARENT: task["parent_run_id"], "darkroom.config": config.name}

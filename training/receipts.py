@@ -3,18 +3,30 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from darkroom.codedigest import code_digest
 from darkroom.contract import stable_hash, training_reports
+from darkroom.errors import InvalidRequest
 from darkroom.gate import GatePolicy
 from darkroom.storage import Storage
+from training.config import TrainingConfig
 
 
-def training_key(version: str, split_id: str, config_digest: str, input_hash: str, seed: int) -> str:
+def training_key(version: str, split_id: str, config: TrainingConfig, seed: int) -> str:
     """What decides the outcome of one training."""
-    return stable_hash([version, split_id, config_digest, input_hash, seed, code_digest()])
+    return stable_hash([version, split_id, config.digest, config.input_hash, seed, code_digest()])
+
+
+def check_planned(task: Mapping[str, Any], config: TrainingConfig) -> None:
+    """Raises InvalidRequest where the config, or the code, is not what the task was planned with any more."""
+    if training_key(task["version"], task["split_id"], config, task["seed"]) != task["key"]:
+        raise InvalidRequest(
+            f"The training config {config.name}, or the code, was changed after this run was planned. Expected both as "
+            "they were: its examples and its gate were planned with them. Trigger the DAG again; what is trained as it "
+            "stands now is not trained again."
+        )
 
 
 def gate_key(training_keys: Sequence[str], policy: GatePolicy) -> str:

@@ -102,8 +102,10 @@ def it_reads_all_or_says_so_when_the_server_dies(mortal: Gateway) -> None:
 
 
 def it_says_within_a_minute_that_mlflow_is_not_there(lake: Storage) -> None:
-    request = write_dataset(lake, "lamps", [load_config("small_cnn").transform], train=4, other=4)
-    task = {"name": "small_cnn", "kind": "small_cnn", "key": "k", "model": "lamps", "dataset": "lamps"}
+    config = load_config("small_cnn")
+    request = write_dataset(lake, "lamps", [config.transform], train=4, other=4)
+    key = receipts.training_key("v1", "s1", config, 0)
+    task = {"name": "small_cnn", "kind": "small_cnn", "key": key, "model": "lamps", "dataset": "lamps"}
     task |= {"split_id": "s1", "version": "v1", "seed": 0, "experiment_id": "1", "parent_run_id": "p", "links": {}}
     with socket.create_server(("127.0.0.1", 0)) as silent:
         calls = [

@@ -26,7 +26,7 @@ from training.config import parse_config
 from training.experiments import placement
 from training.experiments.nested import Nested
 from training.experiments.placement import Cluster, Unit
-from training.experiments.progress import Listener, Said
+from training.experiments.progress import Lines, Listener, Said
 from training.kinds import Job
 
 pytestmark = pytest.mark.unit
@@ -287,6 +287,13 @@ def it_raises_in_the_end_what_mlflow_never_took(spark: Any, lake: Storage) -> No
     with pytest.raises(ConnectionError, match="MLflow is away"):
         run(spark, [Unit("model", job(lake, on_step), suite.three_epochs)])
     assert list(lake.list()) == []
+
+
+def it_keeps_lines_that_are_no_unicode() -> None:
+    said = Said(attempt=0)
+    record = logging.makeLogRecord({"levelno": logging.WARNING, "msg": "caf\udce9.jpg is no image"})
+    Lines(said).handle(record)
+    assert Said.model_validate_json(said.model_dump_json()).lines == [(logging.WARNING, "caf?.jpg is no image")]
 
 
 def it_keeps_numbers_that_are_not_finite() -> None:

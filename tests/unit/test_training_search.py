@@ -167,7 +167,8 @@ def it_stops_trials_early_and_says_so(world: World) -> None:
 @pytest.mark.parametrize(
     ("space", "message"),
     [
-        ({"optimizer.speed": {"low": 0, "high": 1}}, "speed"),
+        ({"optimizer.speed": {"low": 0, "high": 1}}, "speed: Extra"),
+        ({"optimizer.speed": {"low": 0.1, "high": 0.5}}, "speed: Extra"),
         ({"optimiser.learning_rate": {"low": 0.1, "high": 1}}, "optimiser"),
         ({"transform.width": {"low": 16, "high": 64}}, "only its kind has"),
         ({"seed": {"low": 0, "high": 9}}, "only its kind has"),

@@ -37,6 +37,8 @@ def tell_mlflow(
         log_datasets(client, lake, plan, split, {parent: PARTS, **runs})
         client.log_text(parent, lake.read(f"{folder}/index.html").decode(), "comparison.html")
         client.log_text(parent, lake.read(f"{folder}/comparison.json").decode(), "comparison.json")
+        if client.get_run(parent).info.status == "FAILED":  # a config failed, its task was cleared, and goes on here
+            client.update_run(parent, status="RUNNING")
         client.set_tag(parent, "darkroom.challenger", best.config)
         client.set_tag(parent, "darkroom.comparison", comparison.sentence)
         tags = {run_id: client.get_run(run_id).data.tags for run_id in runs}

@@ -119,7 +119,7 @@ def cross_validate(
 
 def fold_path(task: Mapping[str, Any], once: TrainingConfig, folds: int, number: int) -> str:
     """Where a fold's outcome is kept; another version, split, config, seed or code is another place."""
-    key = receipts.training_key(task["version"], task["split_id"], once.digest, once.input_hash, task["seed"])
+    key = receipts.training_key(task["version"], task["split_id"], once, task["seed"])
     return f"{training_reports(task['model'], 'folds')}/{stable_hash([key, folds])}/{number}.parquet"
 
 

@@ -50,7 +50,7 @@ def telling(lake: Storage, folder: str) -> Iterator[Said]:
     assert task is not None
     said = Said(attempt=task.taskAttemptId())
     writer = _Writer(lake, f"{folder}/{said.attempt:012}.json", said)
-    lines, loggers = _Lines(said), logging.getLogger(__name__.partition(".")[0])
+    lines, loggers = Lines(said), logging.getLogger(__name__.partition(".")[0])
     loggers.addHandler(lines)
     writer.start()
     try:
@@ -64,14 +64,17 @@ def telling(lake: Storage, folder: str) -> Iterator[Said]:
         loggers.removeHandler(lines)
 
 
-class _Lines(logging.Handler):
+class Lines(logging.Handler):
+    """Notes what is logged."""
+
     def __init__(self, said: Said) -> None:
         super().__init__()
         self.said = said
 
     def emit(self, record: logging.LogRecord) -> None:
         try:
-            self.said.lines.append((record.levelno, self.format(record)))
+            line = self.format(record).encode(errors="replace").decode()  # JSON takes no halves of characters
+            self.said.lines.append((record.levelno, line))
         except Exception:  # noqa: BLE001 - as every handler does: a line that cannot be made ends no work
             self.handleError(record)
 
@@ -99,7 +102,7 @@ class _Writer(threading.Thread):
         try:
             self.lake.write(self.path, self.said.model_dump_json().encode())
             self.written = size
-        except (DarkroomError, OSError) as error:
+        except Exception as error:  # noqa: BLE001 - no fit ends for it: its result brings the same
             if not self.failed:
                 log.warning("Its progress cannot be told while it goes on: %s", error)
             self.failed = True

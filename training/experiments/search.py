@@ -173,7 +173,7 @@ def stopper(curves: Sequence[Mapping[int, float]]) -> Callable[[int, float], boo
 
 def trial_key(task: Mapping[str, Any], tried: TrainingConfig) -> str:
     """What decides the outcome of a trial, but for when it is stopped."""
-    key = receipts.training_key(task["version"], task["split_id"], tried.digest, tried.input_hash, task["seed"])
+    key = receipts.training_key(task["version"], task["split_id"], tried, task["seed"])
     return stable_hash(["trial", key, tried.primary_metric])
 
 

@@ -112,14 +112,20 @@ def from_optuna(config: TrainingConfig, values: Mapping[str, Any]) -> dict[str, 
 
 
 def _whole(config: TrainingConfig, path: str, part: Range) -> bool:
-    """Whether the option takes whole numbers alone; one that is None so far shows it by refusing a fraction."""
+    """Whether the option takes whole numbers alone; one that is None so far shows it by what it refuses."""
     value = value_of(config, path)
     if value is None:
-        try:
-            with_options(config, {path: part.low + (part.high - part.low) / math.pi})
-        except InvalidRequest:
-            return True
+        inside = part.low + (part.high - part.low) / math.pi
+        return _takes(config, path, math.ceil(part.low)) and not _takes(config, path, inside)
     return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _takes(config: TrainingConfig, path: str, value: float) -> bool:
+    try:
+        with_options(config, {path: value})
+    except InvalidRequest:
+        return False
+    return True
 
 
 def _number(config: TrainingConfig, path: str, value: float) -> float:

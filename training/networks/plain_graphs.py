@@ -11,8 +11,11 @@ def with_plain_shapes(model: Any) -> None:
     """Reshapes of an onnx.ModelProto take constants, and those that change nothing go.
 
     TensorFlow's optimizer, which the exporter calls, folds the shapes of some of them in one run and not in another.
-    A shape with one open dimension, as that of the batch, is told by the others.
+    A shape with one open dimension, as that of the batch, is told by the others. A graph with graphs inside its nodes
+    is left as it is.
     """
+    if has_graphs_inside(model.graph):
+        return
     from onnx import numpy_helper, shape_inference
 
     known = shape_inference.infer_shapes(model, data_prop=True).graph
@@ -23,7 +26,7 @@ def with_plain_shapes(model: Any) -> None:
     for node in list(graph.node):
         node.input[:] = [same.get(name, name) for name in node.input]
         shape = shapes.get(node.output[0])
-        if node.op_type != "Reshape" or shape is None or shape.count(-1) > 1:
+        if node.op_type != "Reshape" or shape is None or shape.count(-1) > 1 or 0 in shape:
             continue
         if shape == shapes.get(node.input[0]) and node.output[0] not in said:
             same[node.output[0]] = node.input[0]
@@ -42,6 +45,11 @@ def _shape_of(value: Any) -> list[int] | None:
     return [int(one.dim_value) if one.HasField("dim_value") else -1 for one in tensor.shape.dim]
 
 
+def has_graphs_inside(graph: Any) -> bool:
+    """Whether a node of an onnx.GraphProto holds graphs of its own, as a loop does: these may use any of its values."""
+    return any(attribute.HasField("g") or attribute.graphs for node in graph.node for attribute in node.attribute)
+
+
 def without_unused_domains(model: Any) -> None:
     """Takes the operator sets out of an onnx.ModelProto that none of its nodes is of, but never ONNX's own."""
     used = {node.domain for node in model.graph.node} | {""}
@@ -57,7 +65,7 @@ def with_plain_names(model: Any) -> bytes:
     are those of the batch, are called N. A graph with graphs inside its nodes is left as it is.
     """
     graph = model.graph
-    if any(attribute.HasField("g") or attribute.graphs for node in graph.node for attribute in node.attribute):
+    if has_graphs_inside(graph):
         return bytes(model.SerializeToString())
     ordered_nodes = in_order_of_need(graph)
     del graph.node[:]
