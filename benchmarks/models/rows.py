@@ -116,10 +116,10 @@ the temperature stay as val has them. An earlier look had a balanced accuracy of
 threshold, 0.626 instead of 0.5, came of a standard error that counted the shifted looks at an image as images. That
 was a mistake, though it helped here."""
 
-CT_NOTE = """The kinds that see several things at once lead: a support vector machine on shape alone (HOG) has 0.885, a forest on
-texture alone 0.864, a support vector machine on shape, texture and tone 0.945. Its interval is a third as wide, too. The
-network that `blend` adds is worth no more than chance (0.950). SIFT's words do worst (0.644); why was not looked
-into. The figures are of 2026-11-22, one seed."""
+CT_NOTE = """Kinds that see several things at once lead: a support vector machine on shape alone (HOG) has 0.885,
+a forest on texture alone 0.864, a support vector machine on shape, texture and tone 0.945. Its interval is a third as
+wide, too. The network that `blend` adds is worth no more than chance (0.950). SIFT's words do worst (0.644); why was
+not looked into. The figures are of 2026-11-22, one seed."""
 
 ROWS = [
     Row(
