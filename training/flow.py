@@ -70,8 +70,8 @@ def plan(lake: Storage, request: dict[str, Any], now: datetime | None = None) ->
     for config in configs:
         _positive_class(config.positive_class, classes, config.name)
         check_aim(config.threshold, classes, config.name)
-        if config.evaluate == "kfold":  # too few images for the folds are refused now, not after a search
-            read_folds(lake, asked.dataset, asked.version, asked.split_id, config.folds)
+    for folds in {config.folds for config in configs if config.evaluate == "kfold"}:
+        read_folds(lake, asked.dataset, asked.version, asked.split_id, folds)  # too many are refused before a search
     if asked.with_leaks:  # refused now, not after the training
         from training.comparing import leaks
 

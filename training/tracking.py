@@ -200,7 +200,12 @@ def known_run(client: MlflowClient, run_id: str) -> Run | None:
 def run_page(experiment_id: str, run_id: str) -> str:
     """Where a browser finds a run; empty where no server shows it."""
     address = get_settings().mlflow_tracking_uri
-    return f"{address}/#/experiments/{experiment_id}/runs/{run_id}" if address.startswith("http") else ""
+    return f"{address}/{run_link(experiment_id, run_id)}" if address.startswith("http") else ""
+
+
+def run_link(experiment_id: str, run_id: str) -> str:
+    """The same on the MLflow server that shows the link."""
+    return f"#/experiments/{experiment_id}/runs/{run_id}"
 
 
 def log_figures(run_id: str, figures: Mapping[str, bytes]) -> None:

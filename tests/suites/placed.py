@@ -105,7 +105,7 @@ def three_epochs(job: Job) -> None:
 def two_slow_epochs(job: Job) -> str:
     """Tells of two epochs, with the time between them that it takes to tell the first to the lake twice."""
     epochs(job, 1)
-    time.sleep(2.5 * EVERY)
+    time.sleep(2.5 * EVERY)  # two writes and two looks
     epochs(job, 2)
     return "done"
 

@@ -176,6 +176,8 @@ def it_stops_trials_early_and_says_so(world: World) -> None:
         ({"optimizer.learning_rate": {"low": 0.1, "high": 0.01}}, "low below high"),
         ({"optimizer.learning_rate": {"low": 0, "high": 0.01, "log": True}}, "above 0"),
         ({"batch_size": {"low": 16.5, "high": 32}}, "whole numbers"),
+        ({"epochs": {"low": 1.5, "high": 32}}, "whole numbers"),
+        ({"max_seconds": {"low": -1, "high": 0.5}}, "max_seconds: Input should be greater"),
         ({"model.filters": {"choices": [[8, 16], ["many"]]}}, "filters"),
         ({"model.filters": {"choices": [[8, 16]]}}, "choices"),
         ({}, "space"),
@@ -186,7 +188,7 @@ def it_checks_the_space_before_any_work(space: dict[str, Any], message: str) -> 
         parse_config(network(space=space))
 
 
-def it_knows_a_whole_number_that_is_not_set_by_its_refusing_a_fraction() -> None:
+def it_keeps_a_whole_number_whole_that_is_not_set() -> None:
     space = {"epochs": {"low": 10, "high": 12}}
     config = parse_config({"name": "cnn", "kind": "small_cnn", "search": {"space": space}})
     (first,) = propose(config, [], 1, 0)

@@ -11,7 +11,7 @@ from training import tracking
 from training.comparing.comparison import Comparison, Entry, measured_as_dict
 from training.comparing.datasets import log_datasets
 from training.comparing.measured import Measured
-from training.comparing.runs_view import run_link, share_view, view_link
+from training.comparing.runs_view import share_view, view_link
 from training.data import read_split
 
 PARTS = ("train", "val", "test")
@@ -84,7 +84,7 @@ def _note(comparison: Comparison, before: Sequence[Entry]) -> str:
     champion, experiment = comparison.champion, comparison.plan["experiment_id"]
     told = f"\n\nAgainst {champion.champion}: {champion.sentence or champion.reason}" if champion else ""
     if before:
-        links = [f"[{entry.config}]({run_link(experiment, entry.result['run_id'])})" for entry in before]
+        links = [f"[{entry.config}]({tracking.run_link(experiment, entry.result['run_id'])})" for entry in before]
         told += f"\n\nTrained before, and not below this run: {', '.join(links)}."
     table = f"[All trainings side by side]({view_link(experiment)})"
     return f"{comparison.sentence}{told}\n\nThe artifact `comparison.html` has the whole comparison. {table}."

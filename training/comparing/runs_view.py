@@ -42,8 +42,3 @@ def share_view(client: MlflowClient, experiment_id: str, metric: str) -> None:
 def view_link(experiment_id: str) -> str:
     """The view's place on the MLflow server that shows the link."""
     return f"#/experiments/{experiment_id}/runs?viewStateShareKey={VIEW}"
-
-
-def run_link(experiment_id: str, run_id: str) -> str:
-    """A run's page there."""
-    return f"#/experiments/{experiment_id}/runs/{run_id}"

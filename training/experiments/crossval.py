@@ -66,10 +66,12 @@ def cross_validate(
     results: dict[int, dict[str, Any]] = {}
     runs: dict[int, str] = {}
 
+    answers: dict[int, pa.Table] = {}
+
     def page_of(number: int, result: Mapping[str, Any]) -> str:
-        answers = read_answers(lake, paths[number - 1], number, folds[number - 1], units)
+        answers[number] = read_answers(lake, paths[number - 1], number, folds[number - 1], units)
         info = PackageInfo.model_validate(result["info"])
-        return fold_page(task, config, number, tested_on(lake, task, "test", answers, info), result)
+        return fold_page(task, config, number, tested_on(lake, task, "test", answers[number], info), result)
 
     for number, path in enumerate(paths, 1):
         if found := read_fold(lake, path):
@@ -97,8 +99,7 @@ def cross_validate(
                 *(number, config.folds, METRIC_NAMES[config.primary_metric]),
                 *(test.get(config.primary_metric, float("nan")), result["seconds"]),
             )
-    parts = [read_answers(lake, paths[k], k + 1, fold, units) for k, fold in enumerate(folds)]
-    table = pa.concat_tables(parts).sort_by("content_id")  # every image once
+    table = pa.concat_tables(answers.values()).sort_by("content_id")  # every image once
     infos = [PackageInfo.model_validate(results[number]["info"]) for number in sorted(results)]
     tested = tested_on(lake, task, ALL_FOLDS, table, together(infos))
     path = f"{training_reports(task['model'], nested.parent)}/out-of-fold.parquet"

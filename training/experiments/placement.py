@@ -13,7 +13,7 @@ import os
 import re
 import time
 import traceback
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
@@ -110,7 +110,7 @@ class Cluster:
     def _do(self, unit: Unit, folder: str) -> tuple[Any, Said]:
         """What the first task returns, or the user's error of any, and all that the first said."""
         tasks = self.context.parallelize(range(self.workers), self.workers)
-        job, work, key = unit.job.telling(_nobody), unit.work, unit.key  # its own on_step stays here
+        job, work, key = unit.job.telling(Job.on_step), unit.work, unit.key  # its own on_step stays here
         own_log = not self.context.master.startswith("local")  # there it would be this process's log
 
         def together(_: Iterator[int]) -> Iterator[Any]:
@@ -123,10 +123,6 @@ class Cluster:
         found = (tasks.mapPartitions(alone) if self.workers == 1 else tasks.barrier().mapPartitions(together)).collect()
         result, said = found[0]
         return next((one for one, _ in found if isinstance(one, DarkroomError)), result), said
-
-
-def _nobody(step: int, values: Mapping[str, float]) -> None:
-    """An ``on_step`` that tells nobody."""
 
 
 def _last_heard(future: Future[tuple[Any, Said]], listener: Listener) -> tuple[Any, BaseException | None]:

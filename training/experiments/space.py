@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from types import NoneType, UnionType
+from typing import TYPE_CHECKING, Any, Union, get_args, get_origin
+
+from pydantic import BaseModel
 
 from darkroom.errors import InvalidRequest
 from training.config import Choices, Range, TrainingConfig, parse_config
@@ -32,8 +34,9 @@ def check_space(config: TrainingConfig) -> None:
                 f"The search of the training config {config.name} names {path!r}. Expected an option that only its "
                 f"kind has, or one below it: {', '.join(own)}."
             )
-        ends = part.choices if isinstance(part, Choices) else (_number(config, path, part.low), part.high)
-        for value in ends:
+        if isinstance(part, Range):
+            _check_whole(config, path, part)
+        for value in part.choices if isinstance(part, Choices) else (part.low, part.high):
             if with_options(config, {path: value}).input_hash != config.input_hash:
                 raise InvalidRequest(
                     f"The search of the training config {config.name} changes {path!r}, and with it the features, "
@@ -76,7 +79,7 @@ def distributions(config: TrainingConfig) -> dict[str, BaseDistribution]:
     for path, part in config.search.space.items():
         if isinstance(part, Choices):
             found[path] = CategoricalDistribution(range(len(part.choices)))
-        elif _whole(config, path, part):
+        elif _whole(config, path):
             found[path] = IntDistribution(int(part.low), int(part.high), log=part.log)
         else:
             found[path] = FloatDistribution(float(part.low), float(part.high), log=part.log)
@@ -111,31 +114,28 @@ def from_optuna(config: TrainingConfig, values: Mapping[str, Any]) -> dict[str, 
     }
 
 
-def _whole(config: TrainingConfig, path: str, part: Range) -> bool:
-    """Whether the option takes whole numbers alone; one that is None so far shows it by what it refuses."""
-    value = value_of(config, path)
-    if value is None:
-        inside = part.low + (part.high - part.low) / math.pi
-        return _takes(config, path, math.ceil(part.low)) and not _takes(config, path, inside)
-    return isinstance(value, int) and not isinstance(value, bool)
+def _whole(config: TrainingConfig, path: str) -> bool:
+    """Whether the option is declared as a whole number, set or not."""
+    declared: Any = type(config)
+    for name in path.split("."):
+        groups = [one for one in _alternatives(declared) if isinstance(one, type) and issubclass(one, BaseModel)]
+        field = next((group.model_fields[name] for group in groups if name in group.model_fields), None)
+        if field is None:
+            return False  # with_options says that there is none
+        declared = field.annotation
+    return _alternatives(declared) - {NoneType} == {int}
 
 
-def _takes(config: TrainingConfig, path: str, value: float) -> bool:
-    try:
-        with_options(config, {path: value})
-    except InvalidRequest:
-        return False
-    return True
+def _alternatives(declared: Any) -> set[Any]:
+    return set(get_args(declared)) if get_origin(declared) in (Union, UnionType) else {declared}
 
 
-def _number(config: TrainingConfig, path: str, value: float) -> float:
-    part = config.search.space[path] if config.search else None
-    if isinstance(part, Range) and _whole(config, path, part) and (part.low % 1 or part.high % 1):
+def _check_whole(config: TrainingConfig, path: str, part: Range) -> None:
+    if (part.low % 1 or part.high % 1) and _whole(config, path):
         raise InvalidRequest(
             f"The search of the training config {config.name} gives {path!r} the range {part.low:g} to {part.high:g}. "
             "Expected whole numbers, as the option is one."
         )
-    return value
 
 
 def _plain(value: Any) -> Any:

@@ -18,7 +18,7 @@ from pydantic import Field, field_validator
 from darkroom.errors import InvalidRequest
 from darkroom.features import FeatureSet
 from training.classical.graphs import graph_probabilities
-from training.config import TrainingConfig, content_of, load_config, parse_config
+from training.config import TrainingConfig, content_of, parse_config
 from training.data import equal_classes
 from training.kinds import Fitted, Job, kind_of, later_epochs
 from training.networks.blended import Part, blended
@@ -53,7 +53,10 @@ class Config(TrainingConfig):
         for member, content in zip(value, contents, strict=True):  # before they are read: one may name this blend
             if isinstance(content, dict) and content.get("kind") == "blend":
                 raise ValueError(f"the kind blend cannot be blended; name the members of {member!r} instead")
-        return tuple(_options(load_config(one)) if isinstance(one, str) else one for one in value)
+        return tuple(
+            _options(parse_config(content, one)) if isinstance(one, str) else one
+            for one, content in zip(value, contents, strict=True)
+        )
 
     @field_validator("members")
     @classmethod
